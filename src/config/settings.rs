@@ -1,0 +1,344 @@
+//! The validated configuration: what the rest of the program is given.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use url::Url;
+
+use super::Secret;
+use crate::event::{OrgName, SinkName, StreamKind, Timestamp};
+
+/// Everything that was configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[state]`
+    pub state: StateSettings,
+    /// `[admin]`
+    pub admin: AdminSettings,
+    /// `[tls]`, for every outgoing connection that has none of its own.
+    pub tls: TlsSettings,
+    /// `[orgs.<name>]`, in the order of their names.
+    pub orgs: Vec<OrgSettings>,
+    /// `[sinks.<name>]`, in the order of their names.
+    pub sinks: Vec<SinkSettings>,
+}
+
+/// `[state]`
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    /// `dir`
+    pub dir: PathBuf,
+    /// `journal_max`, in bytes.
+    pub journal_bytes_max: u64,
+    /// `drain_timeout`: how long a stop may take to deliver what is collected.
+    pub drain_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// `listen`; `None` for `"off"`.
+    pub listen: Option<SocketAddr>,
+    /// `token`: required for any address but loopback.
+    pub token: Option<Secret>,
+}
+
+/// `[tls]`, `[sinks.<name>.tls]`
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// `ca_file`: PEM certificates that are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `cert_file`: our own certificate chain, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// `key_file`: its key, PEM.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `[orgs.<name>]`
+#[derive(Clone, Debug)]
+pub struct OrgSettings {
+    /// The table's name.
+    pub name: OrgName,
+    /// `id`: Miro's id of the organisation; found from the token where it is left out.
+    pub id: Option<String>,
+    /// `api_url`
+    pub api_url: Url,
+    /// `token` or `oauth`, for every stream without its own.
+    pub auth: Option<AuthSettings>,
+    /// The streams whose tables are there.
+    pub streams: Vec<StreamSettings>,
+}
+
+/// `token` or `oauth`
+#[derive(Clone, Debug)]
+pub enum AuthSettings {
+    /// A token that does not expire.
+    Token(Secret),
+    /// An app whose tokens expire and are refreshed.
+    Oauth {
+        /// `client_id`
+        client_id: String,
+        /// `client_secret`
+        client_secret: Secret,
+        /// `refresh_token`: the first one; later ones are kept in the state directory.
+        refresh_token: Secret,
+    },
+}
+
+/// `[orgs.<name>.audit]` and its siblings.
+#[derive(Clone, Debug)]
+pub struct StreamSettings {
+    /// Which log.
+    pub kind: StreamKind,
+    /// `token` or `oauth` of the stream itself.
+    pub auth: Option<AuthSettings>,
+    /// `poll_interval`
+    pub poll_interval: Duration,
+    /// `start`
+    pub start: Start,
+    /// `overlap`
+    pub overlap: Duration,
+    /// `page_size`
+    pub page_size: u32,
+}
+
+/// `start`: where a stream begins at its first run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// `"now"`
+    Now,
+    /// `"24h"`: that long ago.
+    Ago(Duration),
+    /// An RFC 3339 time.
+    At(Timestamp),
+}
+
+/// `[sinks.<name>]`
+#[derive(Clone, Debug)]
+pub struct SinkSettings {
+    /// The table's name.
+    pub name: SinkName,
+    /// `type` and the keys that belong to it.
+    pub kind: SinkKindSettings,
+    /// `streams`: which kinds it takes; all where it is left out.
+    pub streams: Vec<StreamKind>,
+    /// `format`
+    pub format: Format,
+    /// `provenance`: whether `_miro_siem` (or its like) is added.
+    pub provenance: Provenance,
+    /// `filter`
+    pub filter: FilterSettings,
+    /// `batch_events_max`; the sink's own default where it is left out.
+    pub batch_events_max: Option<usize>,
+    /// `batch_bytes_max`, in bytes of encoded records; the sink's own default where it is left out.
+    pub batch_bytes_max: Option<usize>,
+    /// `flush_interval`: how long a batch may wait to fill.
+    pub flush_interval: Duration,
+    /// `timeout` of one delivery.
+    pub timeout: Duration,
+    /// `retry_initial`: the first ceiling of the wait after an error.
+    pub retry_initial: Duration,
+    /// `retry_max`: the last one.
+    pub retry_max: Duration,
+    /// `tls`, else the global one.
+    pub tls: TlsSettings,
+}
+
+/// `format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Miro's own object, byte for byte.
+    Raw,
+}
+
+/// `provenance`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// Left off.
+    Off,
+    /// Added.
+    On,
+}
+
+/// `filter`: what a sink takes. Patterns are names with `*` and `?`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterSettings {
+    /// `include_events`: only these, where there are any.
+    pub include_events: Vec<String>,
+    /// `exclude_events`: not these.
+    pub exclude_events: Vec<String>,
+}
+
+/// `type` of a sink, with the keys of that type.
+#[derive(Clone, Debug)]
+pub enum SinkKindSettings {
+    /// `stdout`
+    Stdout,
+    /// `file`
+    File(FileSettings),
+    /// `splunk_hec`
+    SplunkHec(SplunkHecSettings),
+    /// `azure_monitor`
+    AzureMonitor(AzureMonitorSettings),
+    /// `sumo`
+    Sumo(SumoSettings),
+    /// `syslog`
+    Syslog(SyslogSettings),
+}
+
+/// Compression of files and request bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// `type = "file"`
+#[derive(Clone, Debug)]
+pub struct FileSettings {
+    /// `path`, with `{org}`, `{stream}` and strftime's `%Y-%m-%d` and so on, filled from the event's own time in UTC.
+    pub path: String,
+    /// `size_max`: a file that has reached it, in bytes, is closed and the next one gets a number.
+    pub size_bytes_max: Option<u64>,
+    /// `compression`: none or zstd.
+    pub compression: Compression,
+    /// `mode` of new files, octal; 0640 where it is left out.
+    pub mode: u32,
+}
+
+/// `type = "splunk_hec"`
+#[derive(Clone, Debug)]
+pub struct SplunkHecSettings {
+    /// `url`, up to the port.
+    pub url: Url,
+    /// `token`
+    pub token: Secret,
+    /// `ack`: whether indexer acknowledgement is asked for.
+    pub ack: IndexerAck,
+    /// `ack_timeout`: how long to wait for it before the batch is sent again.
+    pub ack_timeout: Duration,
+    /// `compression`: none or gzip.
+    pub compression: Compression,
+    /// `index`
+    pub index: Option<String>,
+    /// `source`
+    pub source: Option<String>,
+    /// `sourcetype`; `miro:audit` and so on where it is left out.
+    pub sourcetype: Option<String>,
+    /// `host`
+    pub host: Option<String>,
+}
+
+/// `ack`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexerAck {
+    /// An event counts as delivered when HEC answers 200.
+    Off,
+    /// An event counts as delivered when the indexers have acknowledged it.
+    On,
+}
+
+/// `type = "azure_monitor"`
+#[derive(Clone, Debug)]
+pub struct AzureMonitorSettings {
+    /// `endpoint` of the data collection rule or endpoint.
+    pub endpoint: Url,
+    /// `dcr_id`: the rule's immutable id.
+    pub dcr_id: String,
+    /// How to authenticate.
+    pub credential: AzureCredential,
+    /// `authority`
+    pub authority: Url,
+    /// `scope`; found from the endpoint where it is left out.
+    pub scope: String,
+    /// `audit_stream`
+    pub audit_stream: String,
+    /// `content_stream`
+    pub content_stream: String,
+    /// `ai_stream`
+    pub ai_stream: String,
+    /// `licenses_stream`
+    pub licenses_stream: String,
+    /// `compression`: none or gzip.
+    pub compression: Compression,
+}
+
+/// How an `azure_monitor` sink authenticates.
+#[derive(Clone, Debug)]
+pub enum AzureCredential {
+    /// `tenant_id`, `client_id`, `client_secret`
+    ClientSecret {
+        /// The tenant.
+        tenant_id: String,
+        /// The application.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+    },
+    /// `managed_identity = true`, or a table with the `client_id` of a user-assigned one.
+    ManagedIdentity {
+        /// The user-assigned identity; the system-assigned one where it is left out.
+        client_id: Option<String>,
+    },
+    /// `workload_identity = true`, or a table with what the environment does not say.
+    WorkloadIdentity {
+        /// The tenant; `AZURE_TENANT_ID` where it is left out.
+        tenant_id: Option<String>,
+        /// The application; `AZURE_CLIENT_ID` where it is left out.
+        client_id: Option<String>,
+        /// The projected token; `AZURE_FEDERATED_TOKEN_FILE` where it is left out.
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// `type = "sumo"`
+#[derive(Clone, Debug)]
+pub struct SumoSettings {
+    /// `url` of the HTTP source: a secret as a whole.
+    pub url: Secret,
+    /// `category`
+    pub category: Option<String>,
+    /// `name`
+    pub name: Option<String>,
+    /// `host`
+    pub host: Option<String>,
+    /// `fields`
+    pub fields: Vec<(String, String)>,
+    /// `compression`: none, gzip or zstd.
+    pub compression: Compression,
+}
+
+/// `type = "syslog"`
+#[derive(Clone, Debug)]
+pub struct SyslogSettings {
+    /// The scheme of `address`.
+    pub transport: SyslogTransport,
+    /// The host of `address`.
+    pub host: String,
+    /// The port of `address`.
+    pub port: u16,
+    /// `facility`, 0 to 23.
+    pub facility: u8,
+    /// `severity`, 0 to 7.
+    pub severity: u8,
+    /// `app_name`
+    pub app_name: String,
+    /// `hostname`; the machine's own where it is left out.
+    pub hostname: Option<String>,
+    /// `message_bytes_max` of a whole syslog message.
+    pub message_bytes_max: usize,
+}
+
+/// The scheme of a syslog address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyslogTransport {
+    /// RFC 5426.
+    Udp,
+    /// RFC 6587 with octet counting.
+    Tcp,
+    /// RFC 5425.
+    Tls,
+}

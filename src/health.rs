@@ -1,0 +1,211 @@
+//! How every stream and sink is doing, as its own task says it: the source of /healthz, /readyz and the status.
+//!
+//! Each task owns a handle and writes to it; nobody else does. Readers take a copy of the whole board.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{SinkName, StreamId, Timestamp};
+
+/// What a stream's task is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamPhase {
+    /// It has not begun.
+    #[default]
+    Starting,
+    /// It fetches a window.
+    Polling,
+    /// It waits for the next poll.
+    Waiting,
+    /// It waits after an error.
+    BackingOff,
+    /// It waits because Miro's quota says so.
+    Throttled,
+    /// It waits for room in the journal.
+    JournalFull,
+    /// It needs a person: the token is refused or the configuration does not fit.
+    Paused,
+    /// It has ended.
+    Stopped,
+}
+
+/// What a sink's tasks are doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkPhase {
+    /// It has not begun.
+    #[default]
+    Starting,
+    /// It delivers, or has nothing to deliver.
+    Delivering,
+    /// It waits after an error.
+    BackingOff,
+    /// It waits because the receiver says so.
+    Throttled,
+    /// It needs a person: credentials or configuration are refused. Data is kept, the receiver is probed slowly.
+    Paused,
+    /// It has ended.
+    Stopped,
+}
+
+/// An error as an operator reads it, and when it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When.
+    pub at: Timestamp,
+    /// The class, such as `auth` or `throttled`.
+    pub class: String,
+    /// What failed, why, and the mend.
+    pub message: String,
+}
+
+/// How a stream is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamHealth {
+    /// What it is doing.
+    pub phase: StreamPhase,
+    /// Its poll interval.
+    pub poll_interval: Duration,
+    /// When its task began.
+    pub started_at: Option<Timestamp>,
+    /// When it last finished a window.
+    pub last_success: Option<Timestamp>,
+    /// The newest error; none since the last success.
+    pub fault: Option<Fault>,
+    /// Events collected since the start of the process.
+    pub events_collected: u64,
+    /// When the access token expires, where it does.
+    pub token_expires_at: Option<Timestamp>,
+}
+
+/// Intervals without success after which a stream is unhealthy.
+const UNHEALTHY_AFTER_INTERVALS: u32 = 3;
+
+impl StreamHealth {
+    /// Whether the stream makes progress: it has succeeded within three intervals, and it is not paused.
+    pub fn is_healthy(&self, now: Timestamp) -> bool {
+        let since = self.last_success.or(self.started_at);
+        let overdue = since.is_some_and(|since| now.since(since) > self.poll_interval * UNHEALTHY_AFTER_INTERVALS);
+        !overdue && !matches!(self.phase, StreamPhase::Paused | StreamPhase::Stopped)
+    }
+}
+
+/// How a sink is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkHealth {
+    /// What it is doing.
+    pub phase: SinkPhase,
+    /// When the receiver last accepted something or answered a probe.
+    pub last_success: Option<Timestamp>,
+    /// The newest error; none since the last success.
+    pub fault: Option<Fault>,
+    /// Events delivered since the start of the process.
+    pub events_delivered: u64,
+    /// Events set aside since the start of the process.
+    pub events_dead_lettered: u64,
+}
+
+#[derive(Default)]
+struct Rows {
+    streams: BTreeMap<StreamId, StreamHealth>,
+    sinks: BTreeMap<SinkName, SinkHealth>,
+    tasks: BTreeMap<String, TaskHealth>,
+}
+
+/// Whether a supervised task runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskHealth {
+    /// Whether it runs now; false between a failure and the restart.
+    pub running: bool,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// The newest failure.
+    pub fault: Option<Fault>,
+}
+
+/// The board on which every task writes how it is doing.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<Rows>>);
+
+impl Health {
+    /// An empty board.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        // A writer that panicked has left a whole row behind: rows are replaced field by field with no invariant between them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a stream's row.
+    pub fn stream(&self, stream: &StreamId, change: impl FnOnce(&mut StreamHealth)) {
+        change(self.rows().streams.entry(stream.clone()).or_default());
+    }
+
+    /// Changes a sink's row.
+    pub fn sink(&self, sink: &SinkName, change: impl FnOnce(&mut SinkHealth)) {
+        change(self.rows().sinks.entry(sink.clone()).or_default());
+    }
+
+    /// Changes a task's row.
+    pub fn task(&self, task: &str, change: impl FnOnce(&mut TaskHealth)) {
+        change(self.rows().tasks.entry(task.to_owned()).or_default());
+    }
+
+    /// Every stream.
+    pub fn streams(&self) -> BTreeMap<StreamId, StreamHealth> {
+        self.rows().streams.clone()
+    }
+
+    /// Every sink.
+    pub fn sinks(&self) -> BTreeMap<SinkName, SinkHealth> {
+        self.rows().sinks.clone()
+    }
+
+    /// Every supervised task.
+    pub fn tasks(&self) -> BTreeMap<String, TaskHealth> {
+        self.rows().tasks.clone()
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Health")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_unhealthy_after_three_intervals_without_success() {
+        let began = Timestamp::from_millis(0);
+        let mut stream = StreamHealth { poll_interval: Duration::from_secs(10), started_at: Some(began), ..StreamHealth::default() };
+        assert!(stream.is_healthy(began.plus(Duration::from_secs(30))));
+        assert!(!stream.is_healthy(began.plus(Duration::from_secs(31))));
+        stream.last_success = Some(began.plus(Duration::from_secs(25)));
+        assert!(stream.is_healthy(began.plus(Duration::from_secs(55))));
+        assert!(!stream.is_healthy(began.plus(Duration::from_secs(56))));
+    }
+
+    #[test]
+    fn a_paused_stream_is_unhealthy_at_once() {
+        let now = Timestamp::from_millis(0);
+        let stream = StreamHealth {
+            phase: StreamPhase::Paused,
+            poll_interval: Duration::from_secs(10),
+            started_at: Some(now),
+            ..StreamHealth::default()
+        };
+        assert!(!stream.is_healthy(now));
+    }
+}

@@ -1,0 +1,160 @@
+//! The metrics, by name: one table that the code, the documents and the tests share.
+//!
+//! The recorder is passed in, not global, so that two pipelines in one process do not mix.
+
+use std::{fmt, sync::Arc};
+
+use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::event::{SinkName, StreamId};
+
+/// What a metric measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One row of the metrics table.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// The name in the Prometheus text.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+}
+
+macro_rules! definitions {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// Every metric of the program.
+        pub const DEFINITIONS: &[Definition] = &[$(Definition { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help }),*];
+    };
+}
+
+definitions! {
+    EVENTS_COLLECTED = Counter "miro_siem_events_collected_total" ["org", "stream"] "Events that were new and are in the journal.";
+    EVENTS_DUPLICATE = Counter "miro_siem_events_duplicate_total" ["org", "stream"] "Events that Miro listed again and that were left out.";
+    EVENTS_LATE = Counter "miro_siem_events_late_total" ["org", "stream"] "Events that turned up in a range that had been collected before.";
+    EVENTS_UNDECODABLE = Counter "miro_siem_events_undecodable_total" ["org", "stream"] "Records without a readable id or time; delivered all the same.";
+    REQUESTS = Counter "miro_siem_requests_total" ["org", "stream", "status"] "Requests to Miro by HTTP status, or by the kind of failure where there was none.";
+    WATERMARK_LAG = Gauge "miro_siem_watermark_lag_seconds" ["org", "stream"] "Now minus the time up to which the stream is collected without a hole.";
+    LAST_SUCCESS = Gauge "miro_siem_last_success_timestamp_seconds" ["org", "stream"] "When the stream last finished a window.";
+    QUOTA_REMAINING = Gauge "miro_siem_quota_remaining_credits" ["org"] "Credits that Miro says are left in this minute.";
+    GAP_SECONDS = Gauge "miro_siem_gap_seconds" ["org", "stream", "state"] "Seconds that are known not to be collected, open or lost.";
+    EVENTS_DELIVERED = Counter "miro_siem_events_delivered_total" ["sink", "stream"] "Events that the receiver has accepted.";
+    EVENTS_DEAD_LETTERED = Counter "miro_siem_events_dead_lettered_total" ["sink", "stream"] "Events that were set aside as dead letters.";
+    EVENTS_FILTERED = Counter "miro_siem_events_filtered_total" ["sink", "stream"] "Events that the sink's filter left out.";
+    POSSIBLE_DUPLICATES = Counter "miro_siem_possible_duplicates_total" ["sink", "stream"] "Events that were sent again although they may have arrived.";
+    SINK_BACKLOG = Gauge "miro_siem_sink_backlog_events" ["sink"] "Events that the sink has yet to deliver.";
+    SINK_OLDEST_AGE = Gauge "miro_siem_sink_oldest_event_age_seconds" ["sink"] "Age of the oldest event that the sink has yet to deliver, since it was collected.";
+    SINK_PAUSED = Gauge "miro_siem_sink_paused" ["sink"] "1 while the sink is paused by an authentication or configuration fault.";
+    SINK_ERRORS = Counter "miro_siem_sink_errors_total" ["sink", "class"] "Failed deliveries by class.";
+    JOURNAL_BYTES = Gauge "miro_siem_journal_bytes" [] "Bytes of the journal on disk.";
+    JOURNAL_EVENTS = Gauge "miro_siem_journal_events" [] "Events that are still in the journal.";
+    TOKEN_EXPIRY = Gauge "miro_siem_token_expiry_timestamp_seconds" ["org", "stream"] "When the stream's access token expires; absent for tokens that do not.";
+    TASK_RESTARTS = Counter "miro_siem_task_restarts_total" ["task"] "Tasks that failed and were started again.";
+}
+
+/// Hands out counters and gauges, and prints them all.
+#[derive(Clone)]
+pub struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// An empty set of metrics.
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for definition in DEFINITIONS {
+            let (name, help) = (KeyName::from_const_str(definition.name), SharedString::const_str(definition.help));
+            match definition.kind {
+                Kind::Counter => recorder.describe_counter(name, None::<Unit>, help),
+                Kind::Gauge => recorder.describe_gauge(name, None::<Unit>, help),
+            }
+        }
+        let handle = recorder.handle();
+        Self { recorder: Arc::new(recorder), handle }
+    }
+
+    /// A counter of that name with those labels.
+    pub fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        self.recorder.register_counter(&key(name, labels), &Metadata::new(module_path!(), Level::INFO, None))
+    }
+
+    /// A gauge of that name with those labels.
+    pub fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+        self.recorder.register_gauge(&key(name, labels), &Metadata::new(module_path!(), Level::INFO, None))
+    }
+
+    /// A counter of a stream.
+    pub fn stream_counter(&self, name: &'static str, stream: &StreamId) -> Counter {
+        self.counter(name, &[("org", stream.org.as_str()), ("stream", stream.kind.as_str())])
+    }
+
+    /// A gauge of a stream.
+    pub fn stream_gauge(&self, name: &'static str, stream: &StreamId) -> Gauge {
+        self.gauge(name, &[("org", stream.org.as_str()), ("stream", stream.kind.as_str())])
+    }
+
+    /// A counter of what a sink did with a stream's events.
+    pub fn sink_counter(&self, name: &'static str, sink: &SinkName, stream: &StreamId) -> Counter {
+        self.counter(name, &[("sink", sink.as_str()), ("stream", stream.kind.as_str())])
+    }
+
+    /// A gauge of a sink.
+    pub fn sink_gauge(&self, name: &'static str, sink: &SinkName) -> Gauge {
+        self.gauge(name, &[("sink", sink.as_str())])
+    }
+
+    /// All of them in the Prometheus text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    Key::from_parts(name, labels.iter().map(|(label, value)| Label::new(*label, (*value).to_owned())).collect::<Vec<_>>())
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_print_with_their_labels_and_help() {
+        let metrics = Metrics::new();
+        metrics.counter(EVENTS_DELIVERED, &[("sink", "splunk"), ("stream", "audit")]).increment(3);
+        let text = metrics.render();
+        assert!(text.contains("miro_siem_events_delivered_total{sink=\"splunk\",stream=\"audit\"} 3"), "{text}");
+        assert!(text.contains("# TYPE miro_siem_events_delivered_total counter"), "{text}");
+    }
+
+    #[test]
+    fn two_sets_of_metrics_do_not_mix() {
+        let (one, other) = (Metrics::new(), Metrics::new());
+        one.gauge(JOURNAL_BYTES, &[]).set(5.0);
+        assert!(one.render().contains("miro_siem_journal_bytes 5"));
+        assert!(!other.render().contains("miro_siem_journal_bytes 5"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Outgoing connections: one place where TLS, proxies and timeouts are set up, and where a transport error gets its name.
+
+use std::{error::Error as _, path::Path, time::Duration};
+
+use thiserror::Error;
+
+use crate::config::settings::TlsSettings;
+
+/// Tells receivers who is calling.
+pub const USER_AGENT: &str = concat!("miro-siem/", env!("CARGO_PKG_VERSION"));
+
+/// A connection that takes longer than this to open is not going to.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Load balancers in front of receivers close idle sessions after 30 s (Sumo Logic's does); ours are closed first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Why TLS could not be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("failed to read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A file holds no certificate or no key.
+    #[error("{path} holds no {wanted} in PEM form")]
+    Content {
+        /// The file.
+        path: String,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// One half of a client certificate is missing.
+    #[error("tls.cert_file and tls.key_file belong together: both or neither")]
+    Half,
+    /// The TLS library refused the set-up.
+    #[error("failed to set up TLS: {0}")]
+    Setup(String),
+}
+
+/// Installs ring as the process's only TLS provider. Call it once, first thing; a second call changes nothing.
+pub fn install_tls_provider() {
+    // The error says that a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// An HTTP client with that TLS set-up. Proxies are taken from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY. Redirects are not
+/// followed: neither Miro's API nor any receiver redirects, and a redirect would carry the data elsewhere.
+pub fn http_client(tls: &TlsSettings, timeout: Duration) -> Result<reqwest::Client, TlsError> {
+    let config = client_tls(tls)?;
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+        .timeout(timeout)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(config)
+        .build()
+        .map_err(|error| TlsError::Setup(describe(&error)))
+}
+
+/// The rustls configuration for outgoing connections, without ALPN.
+pub fn client_tls(tls: &TlsSettings) -> Result<rustls::ClientConfig, TlsError> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let setup = |error: rustls::Error| TlsError::Setup(error.to_string());
+    let builder = rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(setup)?;
+    let builder = match &tls.ca_file {
+        Some(path) => builder.with_root_certificates(roots_from(path)?),
+        None => match system_verifier(&provider) {
+            Some(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+            None => builder.with_root_certificates(bundled_roots()),
+        },
+    };
+    match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(setup),
+        (None, None) => Ok(builder.with_no_client_auth()),
+        _ => Err(TlsError::Half),
+    }
+}
+
+/// The system's own verification; `None` where the system has no certificates, as in an image without any files.
+fn system_verifier(
+    provider: &std::sync::Arc<rustls::crypto::CryptoProvider>,
+) -> Option<std::sync::Arc<dyn rustls::client::danger::ServerCertVerifier>> {
+    let verifier = rustls_platform_verifier::Verifier::new(provider.clone()).ok()?;
+    Some(std::sync::Arc::new(verifier))
+}
+
+/// Mozilla's roots, built in: a last resort, so that the program works in an empty image.
+fn bundled_roots() -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    roots
+}
+
+fn roots_from(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates(path)?);
+    if added == 0 { Err(TlsError::Content { path: path.display().to_string(), wanted: "usable certificate" }) } else { Ok(roots) }
+}
+
+fn certificates(path: &Path) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, TlsError> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let content = read(path)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&content).filter_map(Result::ok).collect();
+    if found.is_empty() { Err(TlsError::Content { path: path.display().to_string(), wanted: "certificate" }) } else { Ok(found) }
+}
+
+fn private_key(path: &Path) -> Result<rustls::pki_types::PrivateKeyDer<'static>, TlsError> {
+    use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| TlsError::Content { path: path.display().to_string(), wanted: "private key" })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { path: path.display().to_string(), source })
+}
+
+/// What went wrong between us and the other side, before there was an HTTP answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportFault {
+    /// The host name has no address.
+    Dns,
+    /// The connection was refused or could not be opened.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// No answer in time. The request may have arrived.
+    Timeout,
+    /// The connection broke after the request had begun. It may have arrived.
+    Broken,
+    /// The request could not be made at all: a defect, or a configuration that slipped through.
+    Request,
+}
+
+impl TransportFault {
+    /// Names the fault of a request that has no answer.
+    pub fn of(error: &reqwest::Error) -> Self {
+        let chain = describe(error);
+        if error.is_builder() {
+            Self::Request
+        } else if error.is_connect() {
+            connect_fault(&chain)
+        } else if error.is_timeout() {
+            Self::Timeout
+        } else {
+            Self::Broken
+        }
+    }
+
+    /// Whether the other side may have taken the request in.
+    pub fn may_have_arrived(self) -> bool {
+        matches!(self, Self::Timeout | Self::Broken)
+    }
+
+    /// The name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// reqwest tells connect errors apart by their text alone.
+fn connect_fault(chain: &str) -> TransportFault {
+    let lower = chain.to_ascii_lowercase();
+    if lower.contains("dns error") || lower.contains("failed to lookup address") {
+        TransportFault::Dns
+    } else if ["certificate", "tls", "handshake", "invalid peer", "alert"].iter().any(|word| lower.contains(word)) {
+        TransportFault::Tls
+    } else {
+        TransportFault::Connect
+    }
+}
+
+/// The causes of an error, outermost first, without the URL: it may be a secret.
+pub fn describe(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
+        source = cause.source();
+    }
+    if causes.is_empty() { "the request failed".to_owned() } else { causes.join(": ") }
+}
