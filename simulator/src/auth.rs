@@ -58,19 +58,13 @@ pub struct OAuthApp {
 
 impl std::fmt::Debug for StaticToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StaticToken")
-            .field("name", &self.name)
-            .field("scopes", &self.scopes)
-            .finish_non_exhaustive()
+        f.debug_struct("StaticToken").field("name", &self.name).field("scopes", &self.scopes).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for OAuthApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OAuthApp")
-            .field("name", &self.name)
-            .field("client_id", &self.client_id)
-            .finish_non_exhaustive()
+        f.debug_struct("OAuthApp").field("name", &self.name).field("client_id", &self.client_id).finish_non_exhaustive()
     }
 }
 
@@ -109,19 +103,13 @@ impl AuthConfig {
             access_lifetime: Duration::from_secs(3_599),
             refresh_lifetime: 60 * DAY,
         };
-        Self {
-            tokens,
-            apps: vec![app],
-        }
+        Self { tokens, apps: vec![app] }
     }
 
     /// The static token of that name.
     #[must_use]
     pub fn token(&self, name: &str) -> Option<&str> {
-        self.tokens
-            .iter()
-            .find(|token| token.name == name)
-            .map(|token| token.token.as_str())
+        self.tokens.iter().find(|token| token.name == name).map(|token| token.token.as_str())
     }
 }
 
@@ -132,9 +120,7 @@ fn mint(mix: &mut Mix) -> String {
 
 fn secret(mix: &mut Mix, length: usize) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    (0..length)
-        .map(|_| char::from(*mix.pick(ALPHABET)))
-        .collect()
+    (0..length).map(|_| char::from(*mix.pick(ALPHABET))).collect()
 }
 
 /// What a valid token may do.
@@ -206,16 +192,8 @@ impl TokenStore {
             refresh: app.refresh_token.clone(),
             refresh_ends: now + app.refresh_lifetime,
         });
-        let state = State {
-            mix: Mix::of(&[seed, KEY_TOKEN, 1]),
-            grants: grants.collect(),
-            codes: HashMap::new(),
-            revoked: Vec::new(),
-        };
-        Self {
-            config,
-            state: Mutex::new(state),
-        }
+        let state = State { mix: Mix::of(&[seed, KEY_TOKEN, 1]), grants: grants.collect(), codes: HashMap::new(), revoked: Vec::new() };
+        Self { config, state: Mutex::new(state) }
     }
 
     pub(crate) fn config(&self) -> &AuthConfig {
@@ -233,79 +211,39 @@ impl TokenStore {
         if state.revoked.iter().any(|token| token == bearer) {
             return Err(Denied::Unknown);
         }
-        if let Some(token) = self
-            .config
-            .tokens
-            .iter()
-            .find(|token| token.token == bearer)
-        {
-            let app = (
-                "Enterprise integrations".to_owned(),
-                "3458764600000000000".to_owned(),
-            );
-            return Ok(Access {
-                app,
-                scopes: token.scopes.clone(),
-            });
+        if let Some(token) = self.config.tokens.iter().find(|token| token.token == bearer) {
+            let app = ("Enterprise integrations".to_owned(), "3458764600000000000".to_owned());
+            return Ok(Access { app, scopes: token.scopes.clone() });
         }
-        let grant = state
-            .grants
-            .iter()
-            .find(|grant| grant.access == bearer)
-            .ok_or(Denied::Unknown)?;
+        let grant = state.grants.iter().find(|grant| grant.access == bearer).ok_or(Denied::Unknown)?;
         if grant.access_ends <= now {
             return Err(Denied::Expired);
         }
         let app = &self.config.apps[grant.app];
-        Ok(Access {
-            app: (app.name.clone(), app.client_id.clone()),
-            scopes: app.scopes.clone(),
-        })
+        Ok(Access { app: (app.name.clone(), app.client_id.clone()), scopes: app.scopes.clone() })
     }
 
     fn app(&self, client: (&str, &str)) -> Result<usize, GrantError> {
-        let found = self
-            .config
-            .apps
-            .iter()
-            .position(|app| (app.client_id.as_str(), app.client_secret.as_str()) == client);
+        let found = self.config.apps.iter().position(|app| (app.client_id.as_str(), app.client_secret.as_str()) == client);
         found.ok_or(GrantError::UnknownClient)
     }
 
     /// Exchanges a refresh token; the client is checked first, and the old pair is dead afterwards.
-    pub(crate) fn refresh(
-        &self,
-        client: (&str, &str),
-        refresh: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Pair, GrantError> {
+    pub(crate) fn refresh(&self, client: (&str, &str), refresh: &str, now: DateTime<Utc>) -> Result<Pair, GrantError> {
         let app = self.app(client)?;
         let mut state = self.state();
-        let valid = |grant: &Grant| {
-            grant.app == app && grant.refresh == refresh && grant.refresh_ends > now
-        };
-        let at = state
-            .grants
-            .iter()
-            .position(valid)
-            .ok_or(GrantError::BadRefreshToken)?;
+        let valid = |grant: &Grant| grant.app == app && grant.refresh == refresh && grant.refresh_ends > now;
+        let at = state.grants.iter().position(valid).ok_or(GrantError::BadRefreshToken)?;
         state.grants.swap_remove(at);
         Ok(self.grant(&mut state, app, now))
     }
 
     /// Exchanges an authorization code, once.
-    pub(crate) fn exchange(
-        &self,
-        client: (&str, &str),
-        code: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Pair, GrantError> {
+    pub(crate) fn exchange(&self, client: (&str, &str), code: &str, now: DateTime<Utc>) -> Result<Pair, GrantError> {
         let app = self.app(client)?;
         let mut state = self.state();
         match state.codes.remove(code) {
-            Some((owner, ends)) if owner == app && ends > now => {
-                Ok(self.grant(&mut state, app, now))
-            }
+            Some((owner, ends)) if owner == app && ends > now => Ok(self.grant(&mut state, app, now)),
             _ => Err(GrantError::BadCode),
         }
     }
@@ -320,21 +258,12 @@ impl TokenStore {
             refresh: refresh.clone(),
             refresh_ends: now + config.refresh_lifetime,
         });
-        Pair {
-            access_token: access,
-            refresh_token: refresh,
-            expires_in: config.access_lifetime,
-            scopes: config.scopes.clone(),
-        }
+        Pair { access_token: access, refresh_token: refresh, expires_in: config.access_lifetime, scopes: config.scopes.clone() }
     }
 
     /// A code for the app, as if a user had agreed in the browser; `None` for an unknown app.
     pub(crate) fn authorize(&self, client_id: &str, now: DateTime<Utc>) -> Option<String> {
-        let app = self
-            .config
-            .apps
-            .iter()
-            .position(|app| app.client_id == client_id)?;
+        let app = self.config.apps.iter().position(|app| app.client_id == client_id)?;
         let mut state = self.state();
         let code = secret(&mut state.mix, 24);
         state.codes.insert(code.clone(), (app, now + CODE_LIFETIME));
@@ -348,9 +277,7 @@ impl TokenStore {
         };
         let mut state = self.state();
         let before = state.grants.len();
-        state
-            .grants
-            .retain(|grant| grant.app != app || grant.access != access);
+        state.grants.retain(|grant| grant.app != app || grant.access != access);
         state.grants.len() < before
     }
 

@@ -27,11 +27,7 @@ impl SimClock {
     #[must_use]
     pub fn starting_at(now: DateTime<Utc>) -> Self {
         let ahead = now - Utc::now();
-        let ahead = if ahead.abs() < SAME_INSTANT {
-            TimeDelta::zero()
-        } else {
-            ahead
-        };
+        let ahead = if ahead.abs() < SAME_INSTANT { TimeDelta::zero() } else { ahead };
         Self(Arc::new(Mutex::new(State::Running(ahead))))
     }
 

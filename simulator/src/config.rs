@@ -14,9 +14,7 @@ use crate::faults::FaultPlan;
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One log of the organisation.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// `GET /v2/audit/logs`
@@ -56,10 +54,7 @@ impl FromStr for Stream {
     type Err = UnknownStream;
 
     fn from_str(text: &str) -> Result<Self, UnknownStream> {
-        Self::ALL
-            .into_iter()
-            .find(|stream| stream.name() == text)
-            .ok_or_else(|| UnknownStream(text.to_owned()))
+        Self::ALL.into_iter().find(|stream| stream.name() == text).ok_or_else(|| UnknownStream(text.to_owned()))
     }
 }
 
@@ -244,11 +239,7 @@ impl SimConfig {
     }
 
     pub(crate) fn retention(&self, stream: Stream) -> Duration {
-        let retention = if stream == Stream::Audit {
-            self.audit_retention
-        } else {
-            self.content_retention
-        };
+        let retention = if stream == Stream::Audit { self.audit_retention } else { self.content_retention };
         retention.saturating_add(self.retention_lag)
     }
 }

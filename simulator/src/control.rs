@@ -50,27 +50,14 @@ fn refuse(problem: impl std::fmt::Display) -> Refusal {
 }
 
 fn stream_of(params: &Params) -> Result<Stream, Refusal> {
-    params
-        .get("stream")
-        .unwrap_or("audit")
-        .parse()
-        .map_err(refuse)
+    params.get("stream").unwrap_or("audit").parse().map_err(refuse)
 }
 
 fn time(params: &Params, name: &str) -> Result<Option<DateTime<Utc>>, Refusal> {
-    params
-        .get(name)
-        .map(|text| {
-            text.parse()
-                .map_err(|_| refuse(format!("{name} is not an RFC 3339 time")))
-        })
-        .transpose()
+    params.get(name).map(|text| text.parse().map_err(|_| refuse(format!("{name} is not an RFC 3339 time")))).transpose()
 }
 
-async fn truth(
-    State(sim): State<Simulator>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Refusal> {
+async fn truth(State(sim): State<Simulator>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
     let params = Params::parse(query.as_deref().unwrap_or_default());
     let from = time(&params, "from")?.unwrap_or(DateTime::UNIX_EPOCH);
     let to = time(&params, "to")?.unwrap_or_else(|| sim.clock().now() + Duration::from_secs(1));
@@ -80,10 +67,7 @@ async fn truth(
         let piece = lines(&mut events, with_raw);
         (!piece.is_empty()).then_some((Ok::<_, std::io::Error>(piece), events))
     });
-    let kind = (
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-ndjson"),
-    );
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(([kind], Body::from_stream(pieces)).into_response())
 }
 
@@ -98,13 +82,11 @@ fn lines(events: &mut TruthIter, with_raw: bool) -> String {
 
 fn line(event: &TruthEvent, with_raw: bool) -> Value {
     let micros = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let digest = Sha256::digest(&event.raw)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing into a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+    let digest = Sha256::digest(&event.raw).iter().fold(String::new(), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
     let mut line = json!({
         "id": event.id,
         "decodable": event.decodable,
@@ -156,14 +138,9 @@ async fn clear_faults(State(sim): State<Simulator>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn inject(
-    State(sim): State<Simulator>,
-    RawQuery(query): RawQuery,
-    body: Bytes,
-) -> Result<StatusCode, Refusal> {
+async fn inject(State(sim): State<Simulator>, RawQuery(query): RawQuery, body: Bytes) -> Result<StatusCode, Refusal> {
     let params = Params::parse(query.as_deref().unwrap_or_default());
-    let created_at =
-        time(&params, "created_at")?.ok_or_else(|| refuse("created_at is required"))?;
+    let created_at = time(&params, "created_at")?.ok_or_else(|| refuse("created_at is required"))?;
     let visible_at = time(&params, "visible_at")?.unwrap_or(created_at);
     sim.inject(stream_of(&params)?, body.to_vec(), created_at, visible_at);
     Ok(StatusCode::NO_CONTENT)
@@ -197,12 +174,8 @@ async fn members(State(sim): State<Simulator>) -> Json<Vec<Member>> {
     Json(sim.members())
 }
 
-async fn put_member(
-    State(sim): State<Simulator>,
-    Json(member): Json<Member>,
-) -> Result<StatusCode, Refusal> {
-    sim.put_member(member)
-        .map_err(|_| refuse("the member's id is not a number"))?;
+async fn put_member(State(sim): State<Simulator>, Json(member): Json<Member>) -> Result<StatusCode, Refusal> {
+    sim.put_member(member).map_err(|_| refuse("the member's id is not a number"))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -28,13 +28,9 @@ mod simulator;
 mod timeline;
 mod truth;
 
-pub use auth::{
-    AuthConfig, OAuthApp, SCOPE_AI, SCOPE_AUDIT, SCOPE_CONTENT, SCOPE_ORG, StaticToken,
-};
+pub use auth::{AuthConfig, OAuthApp, SCOPE_AI, SCOPE_AUDIT, SCOPE_CONTENT, SCOPE_ORG, StaticToken};
 pub use clock::SimClock;
-pub use config::{
-    BeyondRetention, DAY, LastPage, LiveMode, RetryAfter, SimConfig, Stream, UnknownStream,
-};
+pub use config::{BeyondRetention, DAY, LastPage, LiveMode, RetryAfter, SimConfig, Stream, UnknownStream};
 pub use faults::{Endpoint, Fault, FaultOrder, FaultPlan};
 pub use org::{AdminRole, Member};
 pub use requests::{RequestCount, RequestSeen};

@@ -18,9 +18,7 @@ fn scramble(mut z: u64) -> u64 {
 impl Mix {
     /// The stream of numbers that belongs to these parts, in this order.
     pub(crate) fn of(parts: &[u64]) -> Self {
-        let state = parts.iter().fold(GAMMA, |state, part| {
-            scramble(state ^ part.wrapping_mul(GAMMA)).wrapping_add(GAMMA)
-        });
+        let state = parts.iter().fold(GAMMA, |state, part| scramble(state ^ part.wrapping_mul(GAMMA)).wrapping_add(GAMMA));
         Self(state)
     }
 

@@ -61,10 +61,7 @@ impl RequestLog {
 
     pub(crate) fn add(&self, request: RequestSeen) {
         let mut seen = self.lock();
-        *seen
-            .counts
-            .entry((request.endpoint, request.status))
-            .or_default() += 1;
+        *seen.counts.entry((request.endpoint, request.status)).or_default() += 1;
         if seen.latest.len() == REMEMBERED_MAX {
             seen.latest.pop_front();
         }
@@ -79,11 +76,7 @@ impl RequestLog {
         self.lock()
             .counts
             .iter()
-            .map(|((endpoint, status), count)| RequestCount {
-                endpoint: *endpoint,
-                status: *status,
-                count: *count,
-            })
+            .map(|((endpoint, status), count)| RequestCount { endpoint: *endpoint, status: *status, count: *count })
             .collect()
     }
 

@@ -36,10 +36,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     fn new(closing: CancellationToken) -> Self {
-        Self {
-            abort: Arc::new(AtomicU8::new(0)),
-            closing,
-        }
+        Self { abort: Arc::new(AtomicU8::new(0)), closing }
     }
 
     /// For a router that somebody else serves: aborting has no effect, and nothing says when the server closes.
@@ -91,30 +88,18 @@ impl Drop for Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.connection.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.connection.check()?;
         Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
@@ -150,13 +135,7 @@ impl axum::serve::Listener for Gate {
                 Ok((stream, address)) => {
                     // Small answers must not wait for the client's delayed acknowledgement; failing costs only time.
                     let _ = stream.set_nodelay(true);
-                    return (
-                        Wire {
-                            stream,
-                            connection: Connection::new(self.closing.clone()),
-                        },
-                        address,
-                    );
+                    return (Wire { stream, connection: Connection::new(self.closing.clone()) }, address);
                 }
                 // A client that gave up already, or no descriptor left: the next attempt may work.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -180,20 +159,10 @@ impl Simulator {
     ///
     /// # Errors
     /// Where the listener fails for good.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        shutdown: CancellationToken,
-    ) -> io::Result<()> {
-        let gate = Gate {
-            listener,
-            closing: shutdown.clone(),
-        };
-        let service = self
-            .router()
-            .into_make_service_with_connect_info::<Connection>();
-        let serving =
-            axum::serve(gate, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+        let gate = Gate { listener, closing: shutdown.clone() };
+        let service = self.router().into_make_service_with_connect_info::<Connection>();
+        let serving = axum::serve(gate, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let deadline = async {
             shutdown.cancelled().await;
             tokio::time::sleep(STOP_GRACE).await;
@@ -222,12 +191,7 @@ impl Simulator {
         let shutdown = CancellationToken::new();
         let (sim, token) = (self.clone(), shutdown.clone());
         let task = tokio::spawn(async move { sim.serve(listener, token).await });
-        Ok(Running {
-            sim: self.clone(),
-            address,
-            shutdown,
-            task: Some(task),
-        })
+        Ok(Running { sim: self.clone(), address, shutdown, task: Some(task) })
     }
 }
 

@@ -47,15 +47,11 @@ impl Inner {
     }
 
     pub(crate) fn timeline(&self, stream: Stream) -> RwLockReadGuard<'_, Timeline> {
-        self.timelines[stream.index()]
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.timelines[stream.index()].read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn timeline_mut(&self, stream: Stream) -> RwLockWriteGuard<'_, Timeline> {
-        self.timelines[stream.index()]
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.timelines[stream.index()].write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the events that exist by now.
@@ -74,10 +70,7 @@ impl Inner {
         let (least, most) = (*self.config.latency.start(), *self.config.latency.end());
         let served = self.served.fetch_add(1, Ordering::Relaxed);
         let spread = most.saturating_sub(least).as_micros() as u64;
-        least
-            + Duration::from_micros(
-                Mix::of(&[self.config.seed, KEY_LATENCY, served]).below(spread + 1),
-            )
+        least + Duration::from_micros(Mix::of(&[self.config.seed, KEY_LATENCY, served]).below(spread + 1))
     }
 }
 
@@ -86,25 +79,13 @@ impl Simulator {
     #[must_use]
     pub fn new(config: SimConfig) -> Self {
         let org = Arc::new(Organisation::new(config.seed, config.members));
-        let script = Arc::new(story::write(
-            &org,
-            config.now,
-            config.days,
-            config.audit_events,
-            config.is_live(),
-        ));
+        let script = Arc::new(story::write(&org, config.now, config.days, config.audit_events, config.is_live()));
         let nothing = Arc::new(Vec::new());
         let timelines = Stream::ALL.map(|stream| {
-            let script = if stream == Stream::Audit {
-                &script
-            } else {
-                &nothing
-            };
+            let script = if stream == Stream::Audit { &script } else { &nothing };
             RwLock::new(Timeline::new(&config, stream, Arc::clone(script)))
         });
-        let members = members_at_start(&org, config.now)
-            .into_iter()
-            .filter_map(|member| Some((member.id.parse().ok()?, member)));
+        let members = members_at_start(&org, config.now).into_iter().filter_map(|member| Some((member.id.parse().ok()?, member)));
         Self(Arc::new(Inner {
             clock: SimClock::starting_at(config.now),
             renderer: Renderer::new(&config, Arc::clone(&org), script),
@@ -160,24 +141,10 @@ impl Simulator {
     }
 
     /// Puts an event into a stream as it stands: `raw` is served byte for byte. Its id, if it is JSON with one, becomes part of the truth.
-    pub fn inject(
-        &self,
-        stream: Stream,
-        raw: Vec<u8>,
-        created_at: DateTime<Utc>,
-        visible_at: DateTime<Utc>,
-    ) {
-        let id = serde_json::from_slice::<serde_json::Value>(&raw)
-            .ok()
-            .and_then(|event| Some(event.get("id")?.as_str()?.to_owned()));
-        let event = Injected {
-            raw,
-            id,
-            visible_us: visible_at.timestamp_micros(),
-        };
-        self.0
-            .timeline_mut(stream)
-            .inject(created_at.timestamp_micros(), event);
+    pub fn inject(&self, stream: Stream, raw: Vec<u8>, created_at: DateTime<Utc>, visible_at: DateTime<Utc>) {
+        let id = serde_json::from_slice::<serde_json::Value>(&raw).ok().and_then(|event| Some(event.get("id")?.as_str()?.to_owned()));
+        let event = Injected { raw, id, visible_us: visible_at.timestamp_micros() };
+        self.0.timeline_mut(stream).inject(created_at.timestamp_micros(), event);
     }
 
     /// How many events of a stream exist at the simulator's present moment, visible or not.
@@ -232,20 +199,12 @@ impl Simulator {
     /// Where the id is not a number; the list is sorted by it.
     pub fn put_member(&self, member: Member) -> Result<(), std::num::ParseIntError> {
         let id = member.id.parse()?;
-        self.0
-            .members
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, member);
+        self.0.members.write().unwrap_or_else(PoisonError::into_inner).insert(id, member);
         Ok(())
     }
 
     /// Removes a member; `None` where there is no such.
     pub fn remove_member(&self, id: &str) -> Option<Member> {
-        self.0
-            .members
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id.parse().ok()?)
+        self.0.members.write().unwrap_or_else(PoisonError::into_inner).remove(&id.parse().ok()?)
     }
 }

@@ -56,22 +56,13 @@ impl Simulator {
             order: Order::Ascending,
         };
         inner.catch_up(stream, after_now_us);
-        TruthIter {
-            inner,
-            stream,
-            span,
-            batch: Vec::new().into_iter(),
-        }
+        TruthIter { inner, stream, span, batch: Vec::new().into_iter() }
     }
 }
 
 /// Bounds of windows count in the precision of the stream's own times.
 pub(crate) fn floor(stream: Stream, micros: i64) -> i64 {
-    let precision = if stream == Stream::Audit {
-        1_000
-    } else {
-        1_000_000
-    };
+    let precision = if stream == Stream::Audit { 1_000 } else { 1_000_000 };
     micros - micros.rem_euclid(precision)
 }
 
@@ -80,12 +71,7 @@ impl Iterator for TruthIter {
 
     fn next(&mut self) -> Option<TruthEvent> {
         if self.batch.len() == 0 {
-            let batch: Vec<Entry> = self
-                .inner
-                .timeline(self.stream)
-                .entries(self.span)
-                .take(BATCH)
-                .collect();
+            let batch: Vec<Entry> = self.inner.timeline(self.stream).entries(self.span).take(BATCH).collect();
             self.span.past = batch.last().map(|entry| entry.key).or(self.span.past);
             self.batch = batch.into_iter();
         }
@@ -96,13 +82,7 @@ impl Iterator for TruthIter {
         let id = renderer.id(self.stream, &entry);
         let decodable = renderer.broken(self.stream, &entry).is_none() && id.is_some();
         let created_us = floor(self.stream, entry.key.at_us);
-        Some(TruthEvent {
-            id,
-            decodable,
-            created_at: time(created_us),
-            visible_at: time(entry.visible_us()),
-            raw,
-        })
+        Some(TruthEvent { id, decodable, created_at: time(created_us), visible_at: time(entry.visible_us()), raw })
     }
 }
 

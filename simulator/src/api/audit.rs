@@ -41,11 +41,7 @@ pub(super) async fn logs(
     let fault = fault.map(|Extension(fault)| fault);
     let page = listing.page(inner, fault, |_| true);
     let cursor = cursor(inner, &listing, &sent, &page, fault);
-    let mut out = format!(
-        "{{\"type\":\"cursor-list\",\"limit\":{},\"size\":",
-        listing.limit
-    )
-    .into_bytes();
+    let mut out = format!("{{\"type\":\"cursor-list\",\"limit\":{},\"size\":", listing.limit).into_bytes();
     put_u64(&mut out, page.entries.len() as u64);
     match cursor {
         Cursor::Absent => {}
@@ -63,50 +59,24 @@ pub(super) async fn logs(
 }
 
 fn listing(inner: &Inner, params: &Params, sent: &Sent) -> Result<Listing, ApiError> {
-    let (from_us, to_us) = (
-        params.time_us("createdAfter")?,
-        params.time_us("createdBefore")?,
-    );
-    let limit = params.limit(
-        1..=inner.config.audit_limit_max,
-        DEFAULT_LIMIT.min(inner.config.audit_limit_max),
-    )?;
+    let (from_us, to_us) = (params.time_us("createdAfter")?, params.time_us("createdBefore")?);
+    let limit = params.limit(1..=inner.config.audit_limit_max, DEFAULT_LIMIT.min(inner.config.audit_limit_max))?;
     let order = match params.get("sorting") {
         None | Some("ASC") => Order::Ascending,
         Some("DESC") => Order::Descending,
         Some(_) => {
-            return Err(ApiError::invalid(
-                "sorting",
-                "Field [sorting] must be ASC or DESC",
-            ));
+            return Err(ApiError::invalid("sorting", "Field [sorting] must be ASC or DESC"));
         }
     };
     if from_us > to_us {
-        return Err(ApiError::invalid(
-            "createdAfter",
-            "Field [createdAfter] must not be later than [createdBefore]",
-        ));
+        return Err(ApiError::invalid("createdAfter", "Field [createdAfter] must not be later than [createdBefore]"));
     }
     let oldest_us = inner.now_us() - inner.config.retention(Stream::Audit).as_micros() as i64;
     if inner.config.beyond_retention == BeyondRetention::Reject && from_us < oldest_us {
-        return Err(ApiError::invalid(
-            "createdAfter",
-            "Field [createdAfter] must lie within the last 90 days",
-        ));
+        return Err(ApiError::invalid("createdAfter", "Field [createdAfter] must lie within the last 90 days"));
     }
-    let past = if let Sent::Whole(key, _) = sent {
-        Some(*key)
-    } else {
-        None
-    };
-    Ok(Listing {
-        stream: Stream::Audit,
-        from_us,
-        to_us,
-        order,
-        limit,
-        past,
-    })
+    let past = if let Sent::Whole(key, _) = sent { Some(*key) } else { None };
+    Ok(Listing { stream: Stream::Audit, from_us, to_us, order, limit, past })
 }
 
 fn sent_cursor(params: &Params) -> Result<Sent, ApiError> {
@@ -117,17 +87,9 @@ fn sent_cursor(params: &Params) -> Result<Sent, ApiError> {
         return Ok(Sent::CutOff);
     };
     let at = chrono::DateTime::parse_from_rfc3339(time).ok();
-    let number = rest
-        .strip_suffix("-DDB")
-        .and_then(|number| number.parse().ok());
+    let number = rest.strip_suffix("-DDB").and_then(|number| number.parse().ok());
     match (at, number) {
-        (Some(at), Some(number)) => Ok(Sent::Whole(
-            Key {
-                at_us: at.timestamp_micros(),
-                number,
-            },
-            text.to_owned(),
-        )),
+        (Some(at), Some(number)) => Ok(Sent::Whole(Key { at_us: at.timestamp_micros(), number }, text.to_owned())),
         _ => Err(ApiError::invalid("cursor", "Field [cursor] is not valid")),
     }
 }
@@ -138,25 +100,13 @@ enum Cursor {
     Text(String),
 }
 
-fn cursor(
-    inner: &Inner,
-    listing: &Listing,
-    sent: &Sent,
-    page: &Page,
-    fault: Option<PageFault>,
-) -> Cursor {
-    let last = || {
-        page.last
-            .map_or(Cursor::Absent, |key| Cursor::Text(text(key)))
-    };
+fn cursor(inner: &Inner, listing: &Listing, sent: &Sent, page: &Page, fault: Option<PageFault>) -> Cursor {
+    let last = || page.last.map_or(Cursor::Absent, |key| Cursor::Text(text(key)));
     match (fault, sent) {
         (Some(PageFault::RepeatCursor), Sent::Whole(_, same)) => return Cursor::Text(same.clone()),
         // A key before every event of the window: the next page is this one again.
         (Some(PageFault::RepeatCursor), _) => {
-            return Cursor::Text(text(Key {
-                at_us: listing.from_us - 1,
-                number: 1_000_000_000_000_000_000,
-            }));
+            return Cursor::Text(text(Key { at_us: listing.from_us - 1, number: 1_000_000_000_000_000_000 }));
         }
         (_, Sent::CutOff) => return last(),
         _ => {}
@@ -181,20 +131,8 @@ fn last_page(inner: &Inner, listing: &Listing) -> LastPage {
     if inner.config.last_page != LastPage::Varied {
         return inner.config.last_page;
     }
-    let ways = [
-        LastPage::WithCursor,
-        LastPage::CursorToTheEnd,
-        LastPage::Absent,
-        LastPage::Null,
-        LastPage::Empty,
-    ];
-    *Mix::of(&[
-        inner.config.seed,
-        KEY_LAST_PAGE,
-        listing.from_us as u64,
-        listing.to_us as u64,
-    ])
-    .pick(&ways)
+    let ways = [LastPage::WithCursor, LastPage::CursorToTheEnd, LastPage::Absent, LastPage::Null, LastPage::Empty];
+    *Mix::of(&[inner.config.seed, KEY_LAST_PAGE, listing.from_us as u64, listing.to_us as u64]).pick(&ways)
 }
 
 fn text(key: Key) -> String {

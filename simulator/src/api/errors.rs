@@ -17,12 +17,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            field: None,
-        }
+        Self { status, code, message: message.into(), field: None }
     }
 
     /// 400 that names the parameter.
@@ -57,16 +52,10 @@ impl ApiError {
 
     fn body(&self) -> Vec<u8> {
         let status = self.status.as_u16();
-        let mut out = format!(
-            "{{\"type\":\"error\",\"code\":\"{}\",\"context\":",
-            self.code
-        )
-        .into_bytes();
+        let mut out = format!("{{\"type\":\"error\",\"code\":\"{}\",\"context\":", self.code).into_bytes();
         match &self.field {
             Some((field, problem)) => {
-                out.extend_from_slice(
-                    format!("{{\"fields\":[{{\"field\":\"{field}\",\"message\":").as_bytes(),
-                );
+                out.extend_from_slice(format!("{{\"fields\":[{{\"field\":\"{field}\",\"message\":").as_bytes());
                 put_str(&mut out, problem);
                 out.extend_from_slice(b"}]}");
             }
@@ -95,9 +84,6 @@ impl IntoResponse for ApiError {
 pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json;charset=UTF-8"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
     response
 }

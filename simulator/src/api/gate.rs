@@ -58,16 +58,9 @@ fn endpoint_of(path: &str) -> Endpoint {
     }
 }
 
-pub(super) async fn pass(
-    State(sim): State<Simulator>,
-    request: Request,
-    next: Next,
-) -> Response<Body> {
+pub(super) async fn pass(State(sim): State<Simulator>, request: Request, next: Next) -> Response<Body> {
     let inner = sim.inner();
-    let connection = request
-        .extensions()
-        .get::<ConnectInfo<Connection>>()
-        .map_or_else(Connection::detached, |info| info.0.clone());
+    let connection = request.extensions().get::<ConnectInfo<Connection>>().map_or_else(Connection::detached, |info| info.0.clone());
     let (request, mut seen) = match look(request).await {
         Ok(looked) => looked,
         Err(error) => return error.into(),
@@ -76,9 +69,7 @@ pub(super) async fn pass(
     if !latency.is_zero() {
         connection.sleep(latency).await;
     }
-    let has_cursor = Params::parse(&seen.query)
-        .get("cursor")
-        .map_or(HasCursor::No, |_| HasCursor::Yes);
+    let has_cursor = Params::parse(&seen.query).get("cursor").map_or(HasCursor::No, |_| HasCursor::Yes);
     seen.fault = inner.faults.next(seen.endpoint, has_cursor);
     let response = answer(inner, request, &seen, &connection, next).await;
     seen.status = match seen.fault {
@@ -92,36 +83,20 @@ pub(super) async fn pass(
 /// Notes what came, and gives the request back whole.
 async fn look(request: Request) -> Result<(Request, RequestSeen), ApiError> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "payloadTooLarge",
-            "Payload too large",
-        )
-    })?;
+    let body = to_bytes(body, BODY_BYTES_MAX)
+        .await
+        .map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payloadTooLarge", "Payload too large"))?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let endpoint = endpoint_of(parts.uri.path());
-    let form = if endpoint == Endpoint::Token {
-        Params::parse(&String::from_utf8_lossy(&body))
-    } else {
-        Params::default()
-    };
-    let bearer = parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let form = if endpoint == Endpoint::Token { Params::parse(&String::from_utf8_lossy(&body)) } else { Params::default() };
+    let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let seen = RequestSeen {
         at: Utc::now(),
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         endpoint,
-        token: bearer
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .map(str::to_owned),
-        refresh_token: form
-            .and(Params::parse(&query))
-            .get("refresh_token")
-            .map(str::to_owned),
+        token: bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned),
+        refresh_token: form.and(Params::parse(&query)).get("refresh_token").map(str::to_owned),
         query,
         status: None,
         fault: None,
@@ -129,13 +104,7 @@ async fn look(request: Request) -> Result<(Request, RequestSeen), ApiError> {
     Ok((Request::from_parts(parts, Body::from(body)), seen))
 }
 
-async fn answer(
-    inner: &Inner,
-    mut request: Request,
-    seen: &RequestSeen,
-    connection: &Connection,
-    next: Next,
-) -> Response<Body> {
+async fn answer(inner: &Inner, mut request: Request, seen: &RequestSeen, connection: &Connection, next: Next) -> Response<Body> {
     if let Some(fault) = seen.fault {
         if let Some(mut response) = before(fault, connection).await {
             forced_standing(inner, fault).put_headers(&mut response);
@@ -166,11 +135,7 @@ async fn answer(
 fn forced_standing(inner: &Inner, fault: Fault) -> Standing {
     let fresh = inner.quota.fresh();
     match fault {
-        Fault::Status(429) => Standing {
-            remaining: 0,
-            reset: super::quota::since_1970() + FORCED_WAIT,
-            ..fresh
-        },
+        Fault::Status(429) => Standing { remaining: 0, reset: super::quota::since_1970() + FORCED_WAIT, ..fresh },
         _ => fresh,
     }
 }
@@ -190,43 +155,23 @@ fn admit(
         // The router answers 405.
         return Ok((None, fresh));
     }
-    let access = inner
-        .tokens
-        .check(seen.token.as_deref(), now)
-        .map_err(|denied| (denied_error(denied, seen.endpoint), fresh))?;
-    let charged = inner
-        .quota
-        .charge(seen.token.as_deref().unwrap_or_default(), demand.credits);
-    let standing = charged
-        .map_err(|standing| (ApiError::of_status(StatusCode::TOO_MANY_REQUESTS), standing))?;
+    let access = inner.tokens.check(seen.token.as_deref(), now).map_err(|denied| (denied_error(denied, seen.endpoint), fresh))?;
+    let charged = inner.quota.charge(seen.token.as_deref().unwrap_or_default(), demand.credits);
+    let standing = charged.map_err(|standing| (ApiError::of_status(StatusCode::TOO_MANY_REQUESTS), standing))?;
     match demand.scope {
-        Some(scope) if !access.scopes.iter().any(|held| held == scope) => {
-            Err((ApiError::of_status(StatusCode::FORBIDDEN), standing))
-        }
+        Some(scope) if !access.scopes.iter().any(|held| held == scope) => Err((ApiError::of_status(StatusCode::FORBIDDEN), standing)),
         _ => Ok((Some(access), standing)),
     }
 }
 
 fn denied_error(denied: Denied, endpoint: Endpoint) -> ApiError {
     if endpoint == Endpoint::TokenInfo && denied != Denied::Missing {
-        return ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "invalidToken",
-            "Invalid token provided",
-        );
+        return ApiError::new(StatusCode::BAD_REQUEST, "invalidToken", "Invalid token provided");
     }
     match denied {
         Denied::Missing => ApiError::of_status(StatusCode::UNAUTHORIZED),
-        Denied::Unknown => ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "invalidToken",
-            "Token is invalid or revoked",
-        ),
-        Denied::Expired => ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "tokenExpired",
-            "Token has expired",
-        ),
+        Denied::Unknown => ApiError::new(StatusCode::UNAUTHORIZED, "invalidToken", "Token is invalid or revoked"),
+        Denied::Expired => ApiError::new(StatusCode::UNAUTHORIZED, "tokenExpired", "Token has expired"),
     }
 }
 

@@ -35,8 +35,7 @@ pub(super) struct Page {
 impl Listing {
     /// The window's bounds in the precision of the stream: half-open, and cut off where retention ends.
     fn span(&self, inner: &Inner, now_us: i64) -> Span {
-        let oldest_us =
-            now_us.saturating_sub(inner.config.retention(self.stream).as_micros() as i64);
+        let oldest_us = now_us.saturating_sub(inner.config.retention(self.stream).as_micros() as i64);
         Span {
             from_us: floor(self.stream, self.from_us).max(oldest_us),
             to_us: floor(self.stream, self.to_us),
@@ -46,24 +45,13 @@ impl Listing {
     }
 
     /// The page as it is at this moment.
-    pub(super) fn page(
-        &self,
-        inner: &Inner,
-        fault: Option<PageFault>,
-        wanted: impl Fn(&Entry) -> bool,
-    ) -> Page {
+    pub(super) fn page(&self, inner: &Inner, fault: Option<PageFault>, wanted: impl Fn(&Entry) -> bool) -> Page {
         let now_us = inner.now_us();
         inner.catch_up(self.stream, now_us);
         let span = self.span(inner, now_us);
         let timeline = inner.timeline(self.stream);
-        let shown = |entry: &Entry| {
-            entry.key.at_us <= now_us && entry.visible_us() <= now_us && wanted(entry)
-        };
-        let mut entries: Vec<Entry> = timeline
-            .entries(span)
-            .filter(shown)
-            .take(self.limit + 1)
-            .collect();
+        let shown = |entry: &Entry| entry.key.at_us <= now_us && entry.visible_us() <= now_us && wanted(entry);
+        let mut entries: Vec<Entry> = timeline.entries(span).filter(shown).take(self.limit + 1).collect();
         let more = entries.len() > self.limit;
         entries.truncate(self.limit);
         let last = entries.last().map(|entry| entry.key);
@@ -71,26 +59,15 @@ impl Listing {
         match fault {
             Some(PageFault::Duplicates) => {
                 let before: Vec<Entry> = match self.past {
-                    Some(past) => timeline
-                        .entries(backwards(span, past))
-                        .filter(shown)
-                        .take(REPEATED)
-                        .collect(),
+                    Some(past) => timeline.entries(backwards(span, past)).filter(shown).take(REPEATED).collect(),
                     None => entries.iter().take(REPEATED).cloned().collect(),
                 };
                 entries.splice(0..0, before);
             }
-            Some(PageFault::Unsorted) => shuffle(
-                &mut entries,
-                Mix::of(&[inner.config.seed, KEY_SHUFFLE, self.from_us as u64]),
-            ),
+            Some(PageFault::Unsorted) => shuffle(&mut entries, Mix::of(&[inner.config.seed, KEY_SHUFFLE, self.from_us as u64])),
             _ => {}
         }
-        Page {
-            entries,
-            next,
-            last,
-        }
+        Page { entries, next, last }
     }
 }
 
@@ -100,11 +77,7 @@ fn backwards(span: Span, past: Key) -> Span {
         Order::Ascending => (Order::Descending, past.number + 1),
         Order::Descending => (Order::Ascending, past.number - 1),
     };
-    Span {
-        past: Some(Key { number, ..past }),
-        order,
-        ..span
-    }
+    Span { past: Some(Key { number, ..past }), order, ..span }
 }
 
 fn shuffle(entries: &mut [Entry], mut mix: Mix) {
@@ -115,13 +88,7 @@ fn shuffle(entries: &mut [Entry], mut mix: Mix) {
 
 impl Page {
     /// Appends the events as a JSON array.
-    pub(super) fn put_data(
-        &self,
-        inner: &Inner,
-        stream: Stream,
-        fault: Option<PageFault>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn put_data(&self, inner: &Inner, stream: Stream, fault: Option<PageFault>, out: &mut Vec<u8>) {
         if fault == Some(PageFault::WrongType) {
             out.extend_from_slice(b"null");
             return;

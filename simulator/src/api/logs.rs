@@ -39,13 +39,7 @@ pub(super) async fn ai(
     list(&sim, &org, query, fault, Stream::Ai)
 }
 
-fn list(
-    sim: &Simulator,
-    org: &str,
-    query: Option<String>,
-    fault: Option<Extension<PageFault>>,
-    stream: Stream,
-) -> Answer {
+fn list(sim: &Simulator, org: &str, query: Option<String>, fault: Option<Extension<PageFault>>, stream: Stream) -> Answer {
     let inner = sim.inner();
     check_org(inner, org)?;
     let params = Params::parse(query.as_deref().unwrap_or_default());
@@ -64,52 +58,30 @@ fn list(
 }
 
 fn listing(params: &Params, stream: Stream) -> Result<Listing, ApiError> {
-    let most = if stream == Stream::Content {
-        1_000
-    } else {
-        100
-    };
+    let most = if stream == Stream::Content { 1_000 } else { 100 };
     let (from_us, to_us) = (params.time_us("from")?, params.time_us("to")?);
     let limit = params.limit(1..=most, most)?;
     let order = match params.get("sorting") {
         None | Some("asc") => Order::Ascending,
         Some("desc") => Order::Descending,
         Some(_) => {
-            return Err(ApiError::invalid(
-                "sorting",
-                "Field [sorting] must be asc or desc",
-            ));
+            return Err(ApiError::invalid("sorting", "Field [sorting] must be asc or desc"));
         }
     };
     if from_us > to_us {
-        return Err(ApiError::invalid(
-            "from",
-            "Field [from] must not be later than [to]",
-        ));
+        return Err(ApiError::invalid("from", "Field [from] must not be later than [to]"));
     }
     let past = match params.get("cursor").filter(|text| !text.is_empty()) {
-        Some(text) => Some(
-            key(text).ok_or_else(|| ApiError::invalid("cursor", "Field [cursor] is not valid"))?,
-        ),
+        Some(text) => Some(key(text).ok_or_else(|| ApiError::invalid("cursor", "Field [cursor] is not valid"))?),
         None => None,
     };
-    Ok(Listing {
-        stream,
-        from_us,
-        to_us,
-        order,
-        limit,
-        past,
-    })
+    Ok(Listing { stream, from_us, to_us, order, limit, past })
 }
 
 fn cursor(params: &Params, listing: &Listing, page: &Page, fault: Option<PageFault>) -> String {
     match (fault, params.get("cursor").filter(|text| !text.is_empty())) {
         (Some(PageFault::RepeatCursor), Some(same)) => same.to_owned(),
-        (Some(PageFault::RepeatCursor), None) => text(Key {
-            at_us: listing.from_us - 1_000_000,
-            number: 1,
-        }),
+        (Some(PageFault::RepeatCursor), None) => text(Key { at_us: listing.from_us - 1_000_000, number: 1 }),
         _ => page.next.map(text).unwrap_or_default(),
     }
 }
@@ -122,10 +94,7 @@ fn text(key: Key) -> String {
 fn key(cursor: &str) -> Option<Key> {
     let text = String::from_utf8(decode(cursor)?).ok()?;
     let (millis, number) = text.split_once('|')?;
-    Some(Key {
-        at_us: millis.parse::<i64>().ok()?.checked_mul(1_000)?,
-        number: number.parse().ok()?,
-    })
+    Some(Key { at_us: millis.parse::<i64>().ok()?.checked_mul(1_000)?, number: number.parse().ok()? })
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -134,17 +103,10 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 fn encode(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
+        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for at in 0..4 {
             let digit = ALPHABET[(word >> (18 - 6 * at) & 63) as usize];
-            out.push(if at > chunk.len() {
-                '='
-            } else {
-                char::from(digit)
-            });
+            out.push(if at > chunk.len() { '=' } else { char::from(digit) });
         }
     }
     out
@@ -174,14 +136,7 @@ struct Filter {
 impl Filter {
     fn new(inner: &Inner, params: &Params, stream: Stream) -> Result<Self, ApiError> {
         let emails = params.list("emails", FILTER_VALUES_MAX)?;
-        let objects = params.list(
-            if stream == Stream::Content {
-                "board_ids"
-            } else {
-                "object_ids"
-            },
-            FILTER_VALUES_MAX,
-        )?;
+        let objects = params.list(if stream == Stream::Content { "board_ids" } else { "object_ids" }, FILTER_VALUES_MAX)?;
         let org = &inner.org;
         let known = |id: &&str| match org.boards.iter().position(|board| board.named.id == **id) {
             Some(board) => Some(Some(board)),
@@ -189,12 +144,7 @@ impl Filter {
             None => None,
         };
         Ok(Self {
-            people: (!emails.is_empty()).then(|| {
-                emails
-                    .iter()
-                    .filter_map(|email| org.person_by_email(email))
-                    .collect()
-            }),
+            people: (!emails.is_empty()).then(|| emails.iter().filter_map(|email| org.person_by_email(email)).collect()),
             objects: (!objects.is_empty()).then(|| objects.iter().filter_map(known).collect()),
         })
     }
@@ -207,15 +157,8 @@ impl Filter {
             return true;
         };
         let about = inner.renderer.about(stream, sequence);
-        let person = self
-            .people
-            .as_ref()
-            .is_none_or(|people| people.contains(&about.person));
-        person
-            && self
-                .objects
-                .as_ref()
-                .is_none_or(|objects| objects.contains(&about.board))
+        let person = self.people.as_ref().is_none_or(|people| people.contains(&about.person));
+        person && self.objects.as_ref().is_none_or(|objects| objects.contains(&about.board))
     }
 }
 
@@ -227,10 +170,7 @@ mod tests {
     fn cursors_are_base64_and_read_back() {
         assert_eq!(encode(b"1669885200000|123"), "MTY2OTg4NTIwMDAwMHwxMjM=");
         for number in [1, 12, 123, u64::MAX] {
-            let wanted = Key {
-                at_us: 1_669_885_200_000_000,
-                number,
-            };
+            let wanted = Key { at_us: 1_669_885_200_000_000, number };
             assert_eq!(key(&text(wanted)), Some(wanted));
         }
         for bad in ["%", "MTIz", "a", "bm90fGE="] {

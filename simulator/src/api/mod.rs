@@ -36,8 +36,5 @@ pub(crate) fn router(sim: Simulator) -> Router {
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::of_status(StatusCode::METHOD_NOT_ALLOWED))
         .layer(from_fn_with_state(sim.clone(), gate::pass));
-    Router::new()
-        .nest("/_sim", control::router())
-        .fallback_service(api.with_state(sim.clone()))
-        .with_state(sim)
+    Router::new().nest("/_sim", control::router()).fallback_service(api.with_state(sim.clone())).with_state(sim)
 }

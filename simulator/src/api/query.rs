@@ -13,12 +13,7 @@ pub(crate) struct Params(Vec<(String, String)>);
 impl Params {
     pub(crate) fn parse(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs
-                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-                .map(|(name, value)| (decode(name), decode(value)))
-                .collect(),
-        )
+        Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decode(name), decode(value))).collect())
     }
 
     pub(crate) fn and(mut self, other: Self) -> Self {
@@ -27,52 +22,28 @@ impl Params {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A required time, in microseconds since 1970.
     pub(crate) fn time_us(&self, name: &'static str) -> Result<i64, ApiError> {
-        let text = self
-            .get(name)
-            .ok_or_else(|| ApiError::invalid(name, format!("Field [{name}] is required")))?;
-        let time: Result<DateTime<Utc>, _> =
-            DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
-        time.map(|time| time.timestamp_micros()).map_err(|_| {
-            ApiError::invalid(
-                name,
-                format!("Field [{name}] is not an ISO 8601 date and time in UTC"),
-            )
-        })
+        let text = self.get(name).ok_or_else(|| ApiError::invalid(name, format!("Field [{name}] is required")))?;
+        let time: Result<DateTime<Utc>, _> = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
+        time.map(|time| time.timestamp_micros())
+            .map_err(|_| ApiError::invalid(name, format!("Field [{name}] is not an ISO 8601 date and time in UTC")))
     }
 
-    pub(crate) fn limit(
-        &self,
-        allowed: RangeInclusive<u32>,
-        default: u32,
-    ) -> Result<usize, ApiError> {
+    pub(crate) fn limit(&self, allowed: RangeInclusive<u32>, default: u32) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else {
             return Ok(default as usize);
         };
         match text.parse() {
             Ok(limit) if allowed.contains(&limit) => Ok(limit as usize),
-            _ => Err(ApiError::invalid(
-                "limit",
-                format!(
-                    "Field [limit] must be between {} and {}",
-                    allowed.start(),
-                    allowed.end()
-                ),
-            )),
+            _ => Err(ApiError::invalid("limit", format!("Field [limit] must be between {} and {}", allowed.start(), allowed.end()))),
         }
     }
 
@@ -80,10 +51,7 @@ impl Params {
     pub(crate) fn list(&self, name: &'static str, most: usize) -> Result<Vec<&str>, ApiError> {
         let values: Vec<&str> = self.all(name).collect();
         if values.len() > most {
-            return Err(ApiError::invalid(
-                name,
-                format!("Field [{name}] must have at most {most} items"),
-            ));
+            return Err(ApiError::invalid(name, format!("Field [{name}] must have at most {most} items")));
         }
         Ok(values)
     }
@@ -95,10 +63,7 @@ fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| bytes.get(at + 1..at + 3))
-            .flatten()
-            .and_then(hex);
+        let escaped = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten().and_then(hex);
         match escaped {
             Some(byte) => {
                 out.push(byte);
@@ -127,9 +92,6 @@ mod tests {
         let params = Params::parse("a=1&b=x%23y%3D&b=a+b&c&d=%zz%e2%82%ac&=e");
         assert_eq!(params.get("a"), Some("1"));
         assert_eq!(params.all("b").collect::<Vec<_>>(), ["x#y=", "a b"]);
-        assert_eq!(
-            (params.get("c"), params.get("d"), params.get("missing")),
-            (Some(""), Some("%zz€"), None)
-        );
+        assert_eq!((params.get("c"), params.get("d"), params.get("missing")), (Some(""), Some("%zz€"), None));
     }
 }

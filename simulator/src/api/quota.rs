@@ -36,11 +36,7 @@ pub(crate) struct Standing {
 
 impl Quota {
     pub(crate) fn new(credits: Option<u32>, window: Duration) -> Self {
-        Self {
-            credits,
-            window,
-            spent: Mutex::new(HashMap::new()),
-        }
+        Self { credits, window, spent: Mutex::new(HashMap::new()) }
     }
 
     /// Takes the cost of a request from the token's credits: the standing after it, or the standing that is too low for it.
@@ -50,31 +46,17 @@ impl Quota {
             return Ok(self.untouched(now));
         };
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = spent.entry(token.to_owned()).or_insert(Spent {
-            window_start: now,
-            credits: 0,
-        });
+        let entry = spent.entry(token.to_owned()).or_insert(Spent { window_start: now, credits: 0 });
         if now.saturating_sub(entry.window_start) >= self.window {
-            *entry = Spent {
-                window_start: now,
-                credits: 0,
-            };
+            *entry = Spent { window_start: now, credits: 0 };
         }
         let reset = entry.window_start + self.window;
         let remaining = limit.saturating_sub(entry.credits);
         if remaining < cost {
-            return Err(Standing {
-                limit,
-                remaining,
-                reset,
-            });
+            return Err(Standing { limit, remaining, reset });
         }
         entry.credits += cost;
-        Ok(Standing {
-            limit,
-            remaining: remaining - cost,
-            reset,
-        })
+        Ok(Standing { limit, remaining: remaining - cost, reset })
     }
 
     /// The standing of a token that has spent nothing.
@@ -84,18 +66,12 @@ impl Quota {
 
     fn untouched(&self, now: Duration) -> Standing {
         let limit = self.credits.unwrap_or(UNLIMITED);
-        Standing {
-            limit,
-            remaining: limit,
-            reset: now + self.window,
-        }
+        Standing { limit, remaining: limit, reset: now + self.window }
     }
 }
 
 pub(crate) fn since_1970() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Standing {
@@ -121,14 +97,8 @@ mod tests {
     #[test]
     fn credits_are_per_token_and_come_back_with_the_window() {
         let quota = Quota::new(Some(300), Duration::from_millis(40));
-        assert_eq!(
-            quota.charge("a", 100).map(|standing| standing.remaining),
-            Ok(200)
-        );
-        assert_eq!(
-            quota.charge("a", 200).map(|standing| standing.remaining),
-            Ok(0)
-        );
+        assert_eq!(quota.charge("a", 100).map(|standing| standing.remaining), Ok(200));
+        assert_eq!(quota.charge("a", 200).map(|standing| standing.remaining), Ok(0));
         assert!(quota.charge("a", 1).is_err());
         assert!(quota.charge("b", 300).is_ok());
         std::thread::sleep(Duration::from_millis(50));

@@ -15,14 +15,10 @@ use crate::simulator::Inner;
 type Answer = Result<Response<Body>, ApiError>;
 
 /// `GET /v1/oauth-token`
-pub(super) async fn info(
-    State(sim): State<Simulator>,
-    Extension(access): Extension<Option<Access>>,
-) -> Answer {
+pub(super) async fn info(State(sim): State<Simulator>, Extension(access): Extension<Option<Access>>) -> Answer {
     let access = access.ok_or_else(|| ApiError::of_status(StatusCode::UNAUTHORIZED))?;
     let org = &sim.inner().org;
-    let user =
-        json!({ "type": "user", "name": org.people[0].name, "id": org.people[0].id.to_string() });
+    let user = json!({ "type": "user", "name": org.people[0].name, "id": org.people[0].id.to_string() });
     let body = json!({
         "type": "oAuthToken",
         "application": { "type": "application", "name": access.app.0, "id": access.app.1 },
@@ -36,26 +32,15 @@ pub(super) async fn info(
 }
 
 /// `POST /v1/oauth/token`: parameters from the form body or the query, as Miro's own clients use both.
-pub(super) async fn token(
-    State(sim): State<Simulator>,
-    RawQuery(query): RawQuery,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn token(State(sim): State<Simulator>, RawQuery(query): RawQuery, body: Bytes) -> Answer {
     let inner = sim.inner();
-    let params = Params::parse(&String::from_utf8_lossy(&body))
-        .and(Params::parse(query.as_deref().unwrap_or_default()));
-    let required = |name: &'static str| {
-        params
-            .get(name)
-            .ok_or_else(|| ApiError::invalid(name, format!("Field [{name}] is required")))
-    };
+    let params = Params::parse(&String::from_utf8_lossy(&body)).and(Params::parse(query.as_deref().unwrap_or_default()));
+    let required = |name: &'static str| params.get(name).ok_or_else(|| ApiError::invalid(name, format!("Field [{name}] is required")));
     let grant_type = required("grant_type")?;
     let client = (required("client_id")?, required("client_secret")?);
     let now = inner.clock.now();
     let pair = match grant_type {
-        "refresh_token" => inner
-            .tokens
-            .refresh(client, required("refresh_token")?, now),
+        "refresh_token" => inner.tokens.refresh(client, required("refresh_token")?, now),
         "authorization_code" => inner.tokens.exchange(client, required("code")?, now),
         _ => Err(GrantError::UnsupportedGrantType),
     };
@@ -90,15 +75,8 @@ fn pair_answer(inner: &Inner, pair: &Pair) -> Response<Body> {
 pub(super) async fn revoke(State(sim): State<Simulator>, body: Bytes) -> Answer {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = |name: &'static str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-    if !sim.inner().tokens.revoke(
-        (text("clientId"), text("clientSecret")),
-        text("accessToken"),
-    ) {
-        return Err(ApiError::new(
-            StatusCode::NOT_FOUND,
-            "notFound",
-            "Failed to revoke token",
-        ));
+    if !sim.inner().tokens.revoke((text("clientId"), text("clientSecret")), text("accessToken")) {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "notFound", "Failed to revoke token"));
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -110,30 +88,17 @@ pub(super) async fn authorize(State(sim): State<Simulator>, RawQuery(query): Raw
     let inner = sim.inner();
     let params = Params::parse(query.as_deref().unwrap_or_default());
     let client = params.get("client_id").unwrap_or_default();
-    let redirect = params
-        .get("redirect_uri")
-        .ok_or_else(|| ApiError::invalid("redirect_uri", "Field [redirect_uri] is required"))?;
-    let code = inner
-        .tokens
-        .authorize(client, inner.clock.now())
-        .ok_or_else(|| ApiError::invalid("client_id", "Unknown client"))?;
+    let redirect = params.get("redirect_uri").ok_or_else(|| ApiError::invalid("redirect_uri", "Field [redirect_uri] is required"))?;
+    let code = inner.tokens.authorize(client, inner.clock.now()).ok_or_else(|| ApiError::invalid("client_id", "Unknown client"))?;
     let separator = if redirect.contains('?') { '&' } else { '?' };
-    let mut location = format!(
-        "{redirect}{separator}code={code}&client_id={client}&team_id={}",
-        inner.org.teams[0].id
-    );
+    let mut location = format!("{redirect}{separator}code={code}&client_id={client}&team_id={}", inner.org.teams[0].id);
     if let Some(state) = params.get("state") {
         location.push_str("&state=");
-        location.extend(state.bytes().map(|byte| {
-            if byte.is_ascii_alphanumeric() {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        }));
+        location.extend(
+            state.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }),
+        );
     }
-    let location = HeaderValue::try_from(location)
-        .map_err(|_| ApiError::invalid("redirect_uri", "Field [redirect_uri] is not a URL"))?;
+    let location = HeaderValue::try_from(location).map_err(|_| ApiError::invalid("redirect_uri", "Field [redirect_uri] is not a URL"))?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     response.headers_mut().insert(header::LOCATION, location);

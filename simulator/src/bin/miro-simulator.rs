@@ -8,9 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{Parser, ValueEnum};
-use miro_simulator::{
-    AuthConfig, DAY, FaultPlan, LastPage, LiveMode, RetryAfter, SimConfig, Simulator,
-};
+use miro_simulator::{AuthConfig, DAY, FaultPlan, LastPage, LiveMode, RetryAfter, SimConfig, Simulator};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -112,35 +110,19 @@ impl Args {
             content_events: self.content_events.unwrap_or(base.content_events),
             ai_events: self.ai_events.unwrap_or(base.ai_events),
             members: self.members,
-            live: if self.live {
-                LiveMode::Rhythm
-            } else {
-                LiveMode::Off
-            },
+            live: if self.live { LiveMode::Rhythm } else { LiveMode::Off },
             live_rate_per_minute: self.live_rate,
             late_fraction: self.late_fraction,
             late_max: self.late_max,
             undecodable_fraction: self.undecodable_fraction,
             credits_per_minute: (!self.no_quota).then_some(self.credits),
-            retry_after: if self.retry_after {
-                RetryAfter::Seconds
-            } else {
-                RetryAfter::Absent
-            },
+            retry_after: if self.retry_after { RetryAfter::Seconds } else { RetryAfter::Absent },
             audit_limit_max: self.audit_limit_max,
             audit_retention: self.audit_retention,
             content_retention: self.content_retention,
-            faults: if self.faults == Faults::Default {
-                FaultPlan::rough()
-            } else {
-                FaultPlan::none()
-            },
+            faults: if self.faults == Faults::Default { FaultPlan::rough() } else { FaultPlan::none() },
             latency: self.latency.clone(),
-            last_page: if self.plain_last_page {
-                LastPage::Absent
-            } else {
-                LastPage::Varied
-            },
+            last_page: if self.plain_last_page { LastPage::Absent } else { LastPage::Varied },
             auth,
             ..base
         }
@@ -156,9 +138,7 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let problem = || format!("{text:?} is not a duration such as 250ms, 90s, 15m, 3h or 2d");
-    let digits = text
-        .find(|letter: char| !letter.is_ascii_digit())
-        .ok_or_else(problem)?;
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(problem)?;
     let number: u32 = text[..digits].parse().map_err(|_| problem())?;
     let unit = match &text[digits..] {
         "ms" => Duration::from_millis(1),
@@ -174,21 +154,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn latency(text: &str) -> Result<RangeInclusive<Duration>, String> {
     let (least, most) = text.split_once("..").unwrap_or((text, text));
     let range = duration(least)?..=duration(most)?;
-    if range.is_empty() {
-        Err("the first duration must not be longer than the second".to_owned())
-    } else {
-        Ok(range)
-    }
+    if range.is_empty() { Err("the first duration must not be longer than the second".to_owned()) } else { Ok(range) }
 }
 
 /// What a caller needs to know: where it listens, and what opens it.
 fn announcement(sim: &Simulator, address: SocketAddr) -> serde_json::Value {
     let auth = sim.auth();
-    let tokens: serde_json::Map<_, _> = auth
-        .tokens
-        .iter()
-        .map(|token| (token.name.clone(), token.token.clone().into()))
-        .collect();
+    let tokens: serde_json::Map<_, _> = auth.tokens.iter().map(|token| (token.name.clone(), token.token.clone().into())).collect();
     let apps = auth.apps.iter().map(|app| {
         json!({
             "name": app.name,
@@ -210,16 +182,9 @@ fn announcement(sim: &Simulator, address: SocketAddr) -> serde_json::Value {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!(
-            "failed to listen on {}: is another program there?",
-            args.listen
-        )
-    })?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("failed to listen on {}: is another program there?", args.listen))?;
     let sim = Simulator::new(args.config());
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", announcement(&sim, listener.local_addr()?))?;

@@ -32,10 +32,7 @@ impl Fault {
 
     /// Whether the client gets no status at all.
     pub(crate) fn hides_status(self) -> bool {
-        matches!(
-            self,
-            Self::Reset | Self::ResetAfterProcessing | Self::StallBeforeHeaders(_)
-        )
+        matches!(self, Self::Reset | Self::ResetAfterProcessing | Self::StallBeforeHeaders(_))
     }
 }
 
@@ -56,11 +53,7 @@ pub(crate) async fn before(fault: Fault, connection: &Connection) -> Option<Resp
 }
 
 /// The answer as the fault damages it on its way.
-pub(crate) async fn after(
-    fault: Fault,
-    response: Response<Body>,
-    connection: &Connection,
-) -> Response<Body> {
+pub(crate) async fn after(fault: Fault, response: Response<Body>, connection: &Connection) -> Response<Body> {
     let (parts, whole) = response.into_parts();
     // The body was rendered in memory a moment ago, so reading it back cannot fail and needs no cap.
     let whole = to_bytes(whole, usize::MAX).await.unwrap_or_default();
@@ -68,29 +61,10 @@ pub(crate) async fn after(
     let stream = |pieces, pause, end| body(pieces, pause, end, connection.clone());
     let none = Duration::ZERO;
     match fault {
-        Fault::Truncated => claiming_length(
-            parts,
-            length.max(2),
-            stream(first_half(&whole), none, End::Close),
-        ),
-        Fault::ResetInBody => claiming_length(
-            parts,
-            length.max(2),
-            stream(first_half(&whole), none, End::Reset),
-        ),
-        Fault::StallInBody(millis) => claiming_length(
-            parts,
-            length.max(2),
-            stream(first_half(&whole), none, End::Stall(pause(millis))),
-        ),
-        Fault::Endless => without_length(
-            parts,
-            stream(
-                vec![whole.slice(..length.saturating_sub(2))],
-                none,
-                End::Never,
-            ),
-        ),
+        Fault::Truncated => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Close)),
+        Fault::ResetInBody => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Reset)),
+        Fault::StallInBody(millis) => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Stall(pause(millis)))),
+        Fault::Endless => without_length(parts, stream(vec![whole.slice(..length.saturating_sub(2))], none, End::Never)),
         Fault::Trickle(millis) => {
             let pieces = pieces(&whole, 20);
             let between = pause(millis) / pieces.len().max(1) as u32;
@@ -118,9 +92,7 @@ fn html(status: StatusCode) -> Response<Body> {
         "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n<center><h1>{reason}</h1></center>\r\n<hr><center>edge</center>\r\n</body>\r\n</html>\r\n"
     );
     let mut response = with_status(status, Body::from(page));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
     response
 }
 
@@ -141,8 +113,5 @@ fn first_half(whole: &Bytes) -> Vec<Bytes> {
 
 fn pieces(whole: &Bytes, count: usize) -> Vec<Bytes> {
     let size = whole.len().div_ceil(count).max(1);
-    (0..whole.len())
-        .step_by(size)
-        .map(|at| whole.slice(at..(at + size).min(whole.len())))
-        .collect()
+    (0..whole.len()).step_by(size).map(|at| whole.slice(at..(at + size).min(whole.len()))).collect()
 }

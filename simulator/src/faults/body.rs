@@ -37,12 +37,7 @@ struct State {
 
 /// A body of `pieces`, a pause between them, and that end. It breaks off when the server closes.
 pub(super) fn body(pieces: Vec<Bytes>, pause: Duration, end: End, connection: Connection) -> Body {
-    let state = State {
-        pieces: pieces.into_iter(),
-        pause,
-        end,
-        connection,
-    };
+    let state = State { pieces: pieces.into_iter(), pause, end, connection };
     Body::from_stream(stream::unfold(state, |mut state| async move {
         let item = state.next().await?;
         Some((item, state))
@@ -72,9 +67,7 @@ impl State {
                 self.connection.abort(Abort::Reset);
                 Some(Err(io::ErrorKind::ConnectionReset.into()))
             }
-            End::Never if self.connection.is_closing() => {
-                Some(Err(io::ErrorKind::ConnectionAborted.into()))
-            }
+            End::Never if self.connection.is_closing() => Some(Err(io::ErrorKind::ConnectionAborted.into())),
             End::Never => {
                 tokio::task::yield_now().await;
                 Some(Ok(Bytes::from_static(&BLANKS)))
@@ -86,14 +79,8 @@ impl State {
 static BLANKS: [u8; 65_536] = [b' '; 65_536];
 
 /// The response with another body that claims to have the length of the first.
-pub(super) fn claiming_length(
-    parts: axum::http::response::Parts,
-    length: usize,
-    body: Body,
-) -> Response<Body> {
+pub(super) fn claiming_length(parts: axum::http::response::Parts, length: usize, body: Body) -> Response<Body> {
     let mut response = Response::from_parts(parts, body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     response
 }

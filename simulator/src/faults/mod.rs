@@ -89,14 +89,7 @@ pub enum Fault {
 impl Fault {
     /// Faults of a listing do not fit other operations.
     pub(crate) fn fits(self, endpoint: Endpoint) -> bool {
-        let needs_listing = matches!(
-            self,
-            Self::ExpiredCursor
-                | Self::RepeatCursor
-                | Self::WrongType
-                | Self::Duplicates
-                | Self::Unsorted
-        );
+        let needs_listing = matches!(self, Self::ExpiredCursor | Self::RepeatCursor | Self::WrongType | Self::Duplicates | Self::Unsorted);
         !needs_listing || matches!(endpoint, Endpoint::Audit | Endpoint::Content | Endpoint::Ai)
     }
 }
@@ -125,12 +118,7 @@ impl FaultOrder {
     /// Once, at the next request to `endpoint`.
     #[must_use]
     pub fn once(fault: Fault, endpoint: Endpoint) -> Self {
-        Self {
-            fault,
-            endpoint: Some(endpoint),
-            times: 1,
-            after: 0,
-        }
+        Self { fault, endpoint: Some(endpoint), times: 1, after: 0 }
     }
 
     /// The same, so many times.
@@ -161,11 +149,7 @@ impl FaultPlan {
     /// Nothing goes wrong.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            probability: 0.0,
-            faults: Vec::new(),
-            in_a_row_max: 0,
-        }
+        Self { probability: 0.0, faults: Vec::new(), in_a_row_max: 0 }
     }
 
     /// One request in eight meets one of the faults that pass by themselves, of every kind. Stalls are short (2 s), so that a test's
@@ -198,11 +182,7 @@ impl FaultPlan {
             Fault::Duplicates,
             Fault::Unsorted,
         ];
-        Self {
-            probability: 0.125,
-            faults,
-            in_a_row_max: 3,
-        }
+        Self { probability: 0.125, faults, in_a_row_max: 3 }
     }
 }
 
@@ -221,16 +201,8 @@ struct State {
 
 impl Faults {
     pub(crate) fn new(seed: u64, plan: FaultPlan) -> Self {
-        let state = State {
-            plan,
-            orders: VecDeque::new(),
-            requests: 0,
-            in_a_row: HashMap::new(),
-        };
-        Self {
-            seed,
-            state: Mutex::new(state),
-        }
+        let state = State { plan, orders: VecDeque::new(), requests: 0, in_a_row: HashMap::new() };
+        Self { seed, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -254,9 +226,7 @@ impl Faults {
     /// The fault of the next request to `endpoint`.
     pub(crate) fn next(&self, endpoint: Endpoint, has_cursor: HasCursor) -> Option<Fault> {
         let mut state = self.state();
-        let fits = |fault: Fault| {
-            fault.fits(endpoint) && (fault != Fault::ExpiredCursor || has_cursor == HasCursor::Yes)
-        };
+        let fits = |fault: Fault| fault.fits(endpoint) && (fault != Fault::ExpiredCursor || has_cursor == HasCursor::Yes);
         state.requests += 1;
         if let Some(fault) = state.ordered(endpoint, fits) {
             return Some(fault);
@@ -264,17 +234,9 @@ impl Faults {
         let mut mix = Mix::of(&[self.seed, KEY_FAULT, state.requests]);
         let in_a_row = state.in_a_row.get(&endpoint).copied().unwrap_or_default();
         let met = in_a_row < state.plan.in_a_row_max && mix.chance(state.plan.probability);
-        let choices: Vec<Fault> = state
-            .plan
-            .faults
-            .iter()
-            .copied()
-            .filter(|fault| fits(*fault))
-            .collect();
+        let choices: Vec<Fault> = state.plan.faults.iter().copied().filter(|fault| fits(*fault)).collect();
         let fault = (met && !choices.is_empty()).then(|| *mix.pick(&choices));
-        state
-            .in_a_row
-            .insert(endpoint, if fault.is_some() { in_a_row + 1 } else { 0 });
+        state.in_a_row.insert(endpoint, if fault.is_some() { in_a_row + 1 } else { 0 });
         fault
     }
 }
@@ -288,9 +250,7 @@ pub(crate) enum HasCursor {
 
 impl State {
     fn ordered(&mut self, endpoint: Endpoint, fits: impl Fn(Fault) -> bool) -> Option<Fault> {
-        let at = self.orders.iter().position(|order| {
-            order.endpoint.is_none_or(|wanted| wanted == endpoint) && fits(order.fault)
-        })?;
+        let at = self.orders.iter().position(|order| order.endpoint.is_none_or(|wanted| wanted == endpoint) && fits(order.fault))?;
         let order = &mut self.orders[at];
         if order.after > 0 {
             order.after -= 1;

@@ -55,9 +55,7 @@ enum Habit {
 
 /// The members of the organisation at its start, in the order of their ids.
 pub(crate) fn at_start(org: &Organisation, now: DateTime<Utc>) -> Vec<Member> {
-    (0..org.people.len())
-        .map(|at| member(org, at, now))
-        .collect()
+    (0..org.people.len()).map(|at| member(org, at, now)).collect()
 }
 
 fn member(org: &Organisation, at: usize, now: DateTime<Utc>) -> Member {
@@ -86,14 +84,8 @@ fn member(org: &Organisation, at: usize, now: DateTime<Utc>) -> Member {
         _ => "unknown",
     };
     let admin_roles = match role {
-        "organization_internal_admin" => vec![AdminRole {
-            kind: "prebuilt".to_owned(),
-            name: "Company Admin".to_owned(),
-        }],
-        _ if mix.chance(0.01) => vec![AdminRole {
-            kind: "custom".to_owned(),
-            name: "User Admin".to_owned(),
-        }],
+        "organization_internal_admin" => vec![AdminRole { kind: "prebuilt".to_owned(), name: "Company Admin".to_owned() }],
+        _ if mix.chance(0.01) => vec![AdminRole { kind: "custom".to_owned(), name: "User Admin".to_owned() }],
         _ => Vec::new(),
     };
     Member {
@@ -103,9 +95,7 @@ fn member(org: &Organisation, at: usize, now: DateTime<Utc>) -> Member {
         role: role.to_owned(),
         license: license.to_owned(),
         last_activity_at: last_activity(habit, &mut mix, now),
-        license_assigned_at: mix
-            .chance(0.9)
-            .then(|| now - ago(&mut mix, 200 * DAY, 700 * DAY)),
+        license_assigned_at: mix.chance(0.9).then(|| now - ago(&mut mix, 200 * DAY, 700 * DAY)),
         admin_roles,
     }
 }

@@ -82,12 +82,8 @@ impl Organisation {
         let mut mix = Mix::of(&[seed, KEY_ORG]);
         let members = members.max(1) as usize;
         let teams: Vec<Named> = (0..(members / 25).clamp(3, 60)).map(team).collect();
-        let people: Vec<Person> = (0..members)
-            .map(|at| person(seed, at, teams.len()))
-            .collect();
-        let boards = (0..(members * 4).clamp(24, 20_000))
-            .map(|at| board(seed, at, teams.len()))
-            .collect();
+        let people: Vec<Person> = (0..members).map(|at| person(seed, at, teams.len())).collect();
+        let boards = (0..(members * 4).clamp(24, 20_000)).map(|at| board(seed, at, teams.len())).collect();
         let org_id = 3_074_457_345_821_140_000 + mix.below(999_999);
         Self {
             seed,
@@ -106,9 +102,7 @@ impl Organisation {
     }
 
     pub(crate) fn person_by_email(&self, email: &str) -> Option<usize> {
-        self.people
-            .iter()
-            .position(|person| person.email.eq_ignore_ascii_case(email))
+        self.people.iter().position(|person| person.email.eq_ignore_ascii_case(email))
     }
 }
 
@@ -119,45 +113,25 @@ fn named(id: String, name: String) -> Named {
     object.extend_from_slice(b",\"name\":");
     put_str(&mut object, &name);
     object.push(b'}');
-    Named {
-        id,
-        name,
-        object: object.into(),
-    }
+    Named { id, name, object: object.into() }
 }
 
 fn numbered(names: &[&str], base: u64) -> Vec<Named> {
-    names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| named((base + at as u64 * 7_907).to_string(), (*name).to_owned()))
-        .collect()
+    names.iter().enumerate().map(|(at, name)| named((base + at as u64 * 7_907).to_string(), (*name).to_owned())).collect()
 }
 
 fn team(at: usize) -> Named {
     let name = names::TEAMS[at % names::TEAMS.len()];
-    let name = if at < names::TEAMS.len() {
-        name.to_owned()
-    } else {
-        format!("{name} {}", at / names::TEAMS.len() + 1)
-    };
+    let name = if at < names::TEAMS.len() { name.to_owned() } else { format!("{name} {}", at / names::TEAMS.len() + 1) };
     named((TEAM_ID_BASE + at as u64 * 131).to_string(), name)
 }
 
 fn person(seed: u64, at: usize, teams: usize) -> Person {
     let mut mix = Mix::of(&[seed, KEY_PERSON, at as u64]);
     let scripts = names::SCRIPTS;
-    let script = if mix.chance(0.45) {
-        &scripts[mix.index(2)]
-    } else {
-        mix.pick(scripts)
-    };
+    let script = if mix.chance(0.45) { &scripts[mix.index(2)] } else { mix.pick(scripts) };
     let (given, family) = (mix.pick(script.given), mix.pick(script.family));
-    let name = if script.family_first {
-        format!("{}{}", family.0, given.0)
-    } else {
-        format!("{} {}", given.0, family.0)
-    };
+    let name = if script.family_first { format!("{}{}", family.0, given.0) } else { format!("{} {}", given.0, family.0) };
     // The number keeps addresses apart where two people have one name.
     let email = format!("{}.{}.{at}@example.com", given.1, family.1);
     let id = USER_ID_BASE + at as u64 * 997 + mix.below(997);
@@ -193,15 +167,8 @@ fn board(seed: u64, at: usize, teams: usize) -> Board {
     }
     id.push('=');
     let subject = mix.pick(names::BOARD_SUBJECTS);
-    let name = if mix.chance(0.3) {
-        (*subject).to_owned()
-    } else {
-        format!("{subject} #{at}")
-    };
-    Board {
-        named: named(id, name),
-        team: mix.index(teams),
-    }
+    let name = if mix.chance(0.3) { (*subject).to_owned() } else { format!("{subject} #{at}") };
+    Board { named: named(id, name), team: mix.index(teams) }
 }
 
 #[cfg(test)]
@@ -214,24 +181,10 @@ mod tests {
     fn ids_and_addresses_are_unique_and_ids_exceed_a_double() {
         let org = Organisation::new(9, 5_000);
         let ids: HashSet<u64> = org.people.iter().map(|person| person.id).collect();
-        let emails: HashSet<&str> = org
-            .people
-            .iter()
-            .map(|person| person.email.as_str())
-            .collect();
-        let boards: HashSet<&str> = org
-            .boards
-            .iter()
-            .map(|board| board.named.id.as_str())
-            .collect();
-        assert_eq!(
-            (ids.len(), emails.len(), boards.len()),
-            (5_000, 5_000, org.boards.len())
-        );
-        assert!(
-            ids.iter()
-                .all(|id| *id > 1 << 53 && id.to_string().len() == 19)
-        );
+        let emails: HashSet<&str> = org.people.iter().map(|person| person.email.as_str()).collect();
+        let boards: HashSet<&str> = org.boards.iter().map(|board| board.named.id.as_str()).collect();
+        assert_eq!((ids.len(), emails.len(), boards.len()), (5_000, 5_000, org.boards.len()));
+        assert!(ids.iter().all(|id| *id > 1 << 53 && id.to_string().len() == 19));
     }
 
     #[test]
@@ -239,14 +192,12 @@ mod tests {
         let org = Organisation::new(3, 300);
         for person in &org.people {
             for fragment in [&person.audit_actor, &person.object, &person.actor] {
-                let value: serde_json::Value =
-                    serde_json::from_slice(fragment).expect("a fragment is JSON");
+                let value: serde_json::Value = serde_json::from_slice(fragment).expect("a fragment is JSON");
                 assert_eq!(value["name"], person.name);
             }
         }
         for board in &org.boards {
-            let value: serde_json::Value =
-                serde_json::from_slice(&board.named.object).expect("a fragment is JSON");
+            let value: serde_json::Value = serde_json::from_slice(&board.named.object).expect("a fragment is JSON");
             assert_eq!(value["name"], board.named.name);
         }
     }

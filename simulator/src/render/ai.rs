@@ -5,21 +5,10 @@ use crate::config::Stream;
 use crate::mix::Mix;
 use crate::timeline::Key;
 
-const FEATURES: [&str; 4] = [
-    "ai_generate_sticky_notes",
-    "miro_ai_sidekicks_chat",
-    "ai_summarize",
-    "ai_create_diagram",
-];
+const FEATURES: [&str; 4] = ["ai_generate_sticky_notes", "miro_ai_sidekicks_chat", "ai_summarize", "ai_create_diagram"];
 
 impl Renderer {
-    pub(super) fn put_ai(
-        &self,
-        sequence: u64,
-        key: Key,
-        broken: Option<Broken>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn put_ai(&self, sequence: u64, key: Key, broken: Option<Broken>, out: &mut Vec<u8>) {
         let mut mix = self.mix(Stream::Ai, sequence);
         out.push(b'{');
         put_uuid_member(out, &mut mix, broken);
@@ -40,16 +29,12 @@ impl Renderer {
         put_id(out, "sessionId", mix);
         put_id(out, "messageId", mix);
         let (id, kind) = self.ai_object(about);
-        out.extend_from_slice(
-            format!("\"object\":{{\"id\":\"{id}\",\"type\":\"{kind}\"}},").as_bytes(),
-        );
+        out.extend_from_slice(format!("\"object\":{{\"id\":\"{id}\",\"type\":\"{kind}\"}},").as_bytes());
         let feature = mix.word(&FEATURES);
         out.extend_from_slice(format!("\"aiFeatureName\":\"{feature}\",\"actor\":").as_bytes());
         out.extend_from_slice(&self.org.people[about.person].actor);
         let kind = mix.word(&["request", "request", "response", "chat"]);
-        out.extend_from_slice(
-            format!(",\"logType\":\"{kind}\",\"details\":{{\"text\":").as_bytes(),
-        );
+        out.extend_from_slice(format!(",\"logType\":\"{kind}\",\"details\":{{\"text\":").as_bytes());
         // A string that holds JSON, as in the specification's example.
         let mut inner = b"{\"text\":".to_vec();
         text::put_phrase(&mut inner, mix);
@@ -61,29 +46,21 @@ impl Renderer {
     /// The schema that a newer log viewer reads.
     fn put_new(&self, about: About, mix: &mut Mix, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("\"surface\":\"{}\",", mix.word(&FEATURES)).as_bytes());
-        let event = mix.word(&[
-            "input",
-            "output",
-            "model_invocation_request",
-            "model_invocation_response",
-            "tool_invocation",
-        ]);
+        let event = mix.word(&["input", "output", "model_invocation_request", "model_invocation_response", "tool_invocation"]);
         out.extend_from_slice(format!("\"eventType\":\"{event}\",\"session\":{{").as_bytes());
         put_id(out, "id", mix);
         out.extend_from_slice(b"\"parentSessionId\":null},");
         put_id(out, "turnId", mix);
         let (id, _) = self.ai_object(about);
         out.extend_from_slice(format!("\"object\":{{\"id\":\"{id}\",\"name\":").as_bytes());
-        json::put_str(
-            out,
-            about.board.map_or(&self.org.named.name, |board| {
-                &self.org.boards[board].named.name
-            }),
-        );
+        json::put_str(out, about.board.map_or(&self.org.named.name, |board| &self.org.boards[board].named.name));
         out.extend_from_slice(b"},\"actor\":");
         out.extend_from_slice(&self.org.people[about.person].actor);
         let byoai = mix.chance(0.1);
-        out.extend_from_slice(format!(",\"model\":{{\"name\":\"model-large-2\",\"provider\":\"example\",\"platform\":\"cloud\",\"byoai\":{byoai}}}").as_bytes());
+        out.extend_from_slice(
+            format!(",\"model\":{{\"name\":\"model-large-2\",\"provider\":\"example\",\"platform\":\"cloud\",\"byoai\":{byoai}}}")
+                .as_bytes(),
+        );
         if event == "tool_invocation" {
             out.extend_from_slice(br#","tool":{"name":"board_search","type":"internal"}"#);
         }
@@ -94,9 +71,7 @@ impl Renderer {
         for at in 0..1 + mix.below(6) {
             out.extend_from_slice(if at > 0 { b"," } else { b"" });
             let role = if at % 2 == 0 { "user" } else { "assistant" };
-            out.extend_from_slice(
-                format!("{{\"type\":\"text\",\"role\":\"{role}\",\"text\":").as_bytes(),
-            );
+            out.extend_from_slice(format!("{{\"type\":\"text\",\"role\":\"{role}\",\"text\":").as_bytes());
             text::put_phrase(out, mix);
             out.push(b'}');
         }

@@ -25,23 +25,12 @@ pub(crate) struct Facts {
 const ODD_PER_MILLE: u64 = 40;
 
 impl Renderer {
-    pub(super) fn put_audit(
-        &self,
-        sequence: u64,
-        slot: Slot,
-        key: Key,
-        broken: Option<Broken>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn put_audit(&self, sequence: u64, slot: Slot, key: Key, broken: Option<Broken>, out: &mut Vec<u8>) {
         let facts = self.facts(sequence, slot, key);
         let mut mix = facts.mix;
         let is_odd = slot.scripted().is_none() && mix.below(1_000) < ODD_PER_MILLE;
         if is_odd || broken.is_some() || slot.whole_second() {
-            let oddity = if is_odd {
-                *mix.pick(odd::ALL)
-            } else {
-                odd::Oddity::None
-            };
+            let oddity = if is_odd { *mix.pick(odd::ALL) } else { odd::Oddity::None };
             odd::put(self, &facts, oddity, slot, broken, mix, out);
             return;
         }
@@ -69,15 +58,7 @@ impl Renderer {
         if let Some(at) = slot.scripted() {
             let event = &self.scripted[at];
             let team = self.team(event.kind, event.subject, &mut mix);
-            return Facts {
-                kind: event.kind,
-                by: event.by,
-                subject: event.subject,
-                from: event.from,
-                team,
-                key,
-                mix,
-            };
+            return Facts { kind: event.kind, by: event.by, subject: event.subject, from: event.from, team, key, mix };
         }
         let kind = self.catalogue.pick(&mut mix);
         let person = mix.skewed(self.org.actors);
@@ -88,30 +69,16 @@ impl Renderer {
             _ => By::Person(person),
         };
         let subject = self.subject(kind, person, &mut mix);
-        let from = if matches!(by, By::Person(_)) {
-            From::Usual
-        } else {
-            From::Service
-        };
+        let from = if matches!(by, By::Person(_)) { From::Usual } else { From::Service };
         let team = self.team(kind, subject, &mut mix);
-        Facts {
-            kind,
-            by,
-            subject,
-            from,
-            team,
-            key,
-            mix,
-        }
+        Facts { kind, by, subject, from, team, key, mix }
     }
 
     fn subject(&self, kind: &Kind, person: usize, mix: &mut Mix) -> Subject {
         let org = &self.org;
         match kind.about {
             About::Board => Subject::Board(mix.skewed(org.boards.len())),
-            About::User if matches!(kind.category, "authentication" | "profile") => {
-                Subject::Person(person)
-            }
+            About::User if matches!(kind.category, "authentication" | "profile") => Subject::Person(person),
             About::User => Subject::Person(mix.index(org.people.len())),
             About::Team => Subject::Team(mix.index(org.teams.len())),
             About::Organization => Subject::Organization,
@@ -127,12 +94,8 @@ impl Renderer {
         match subject {
             Subject::Board(at) => Some(self.org.boards[at].team),
             Subject::Team(at) => Some(at),
-            Subject::Project(_) | Subject::Template(_) | Subject::Blueprint(_) => {
-                Some(mix.index(self.org.teams.len()))
-            }
-            Subject::Person(at) if kind.category == "user_management" => {
-                Some(self.org.people[at].team)
-            }
+            Subject::Project(_) | Subject::Template(_) | Subject::Blueprint(_) => Some(mix.index(self.org.teams.len())),
+            Subject::Person(at) if kind.category == "user_management" => Some(self.org.people[at].team),
             Subject::Person(_) | Subject::Organization | Subject::App(_) => None,
         }
     }
@@ -170,8 +133,12 @@ impl Renderer {
         match facts.by {
             By::Person(at) => out.extend_from_slice(&self.org.people[at].audit_actor),
             By::Application(at) => put_typed(out, "application", &self.org.apps[at % self.org.apps.len()]),
-            By::ScimProvisioner => out.extend_from_slice(br#"{"type":"scim_provisioner","id":"3458764517517000001","name":"SCIM provisioner"}"#),
-            By::MiroAutomation => out.extend_from_slice(br#"{"type":"miro_automation","id":"3458764517517000002","name":"Miro automation"}"#),
+            By::ScimProvisioner => {
+                out.extend_from_slice(br#"{"type":"scim_provisioner","id":"3458764517517000001","name":"SCIM provisioner"}"#)
+            }
+            By::MiroAutomation => {
+                out.extend_from_slice(br#"{"type":"miro_automation","id":"3458764517517000002","name":"Miro automation"}"#)
+            }
         }
     }
 
@@ -222,11 +189,7 @@ fn put_ip(facts: &Facts, out: &mut Vec<u8>) {
             json::put_u64(out, person % 9_999 + 1);
         }
         From::Usual => {
-            out.extend_from_slice(if person % 3 == 0 {
-                b"198.51.100."
-            } else {
-                b"192.0.2."
-            });
+            out.extend_from_slice(if person % 3 == 0 { b"198.51.100." } else { b"192.0.2." });
             json::put_u64(out, 10 + person % 240);
         }
     }

@@ -48,20 +48,8 @@ pub(crate) struct Kind {
     pub(crate) weight: u32,
 }
 
-const fn event(
-    name: &'static str,
-    category: &'static str,
-    about: About,
-    shape: Shape,
-    weight: u32,
-) -> Kind {
-    Kind {
-        name,
-        category,
-        about,
-        shape,
-        weight,
-    }
+const fn event(name: &'static str, category: &'static str, about: About, shape: Shape, weight: u32) -> Kind {
+    Kind { name, category, about, shape, weight }
 }
 
 macro_rules! kinds {
@@ -72,27 +60,9 @@ macro_rules! kinds {
 
 /// The confirmed names.
 pub(crate) const CONFIRMED: &[Kind] = &[
-    event(
-        "sign_in_succeeded",
-        "authentication",
-        About::User,
-        Shape::Auth,
-        900,
-    ),
-    event(
-        "sign_in_failed",
-        "authentication",
-        About::User,
-        Shape::Auth,
-        40,
-    ),
-    event(
-        "sign_out_succeeded",
-        "authentication",
-        About::User,
-        Shape::Plain,
-        300,
-    ),
+    event("sign_in_succeeded", "authentication", About::User, Shape::Auth, 900),
+    event("sign_in_failed", "authentication", About::User, Shape::Auth, 40),
+    event("sign_out_succeeded", "authentication", About::User, Shape::Plain, 300),
     event("board_opened", "boards", About::Board, Shape::Role, 4_800),
     event("board_created", "boards", About::Board, Shape::Plain, 420),
     event("board_exported", "boards", About::Board, Shape::File, 90),
@@ -165,20 +135,12 @@ pub(crate) struct Catalogue {
 }
 
 /// Names for events that nobody has described yet; a collector must pass them through.
-pub(crate) const UNKNOWN: &[&str] = &[
-    "quantum_board_entangled",
-    "boardOpened.v3",
-    "legal_hold_applied",
-    "событие_без_описания",
-    "x",
-];
+pub(crate) const UNKNOWN: &[&str] = &["quantum_board_entangled", "boardOpened.v3", "legal_hold_applied", "событие_без_описания", "x"];
 
 impl Catalogue {
     pub(crate) fn new() -> Self {
         let weighted = CONFIRMED.iter().chain(INVENTED);
-        let slots = weighted
-            .flat_map(|kind| std::iter::repeat_n(kind, kind.weight as usize))
-            .collect();
+        let slots = weighted.flat_map(|kind| std::iter::repeat_n(kind, kind.weight as usize)).collect();
         Self { slots }
     }
 
@@ -192,11 +154,7 @@ impl Catalogue {
 /// # Panics
 /// Where the catalogue has no such name; the callers name constants of this file, and a test names all of them.
 pub(crate) fn kind(name: &str) -> &'static Kind {
-    CONFIRMED
-        .iter()
-        .chain(INVENTED)
-        .find(|kind| kind.name == name)
-        .unwrap_or_else(|| panic!("no audit event is called {name}"))
+    CONFIRMED.iter().chain(INVENTED).find(|kind| kind.name == name).unwrap_or_else(|| panic!("no audit event is called {name}"))
 }
 
 #[cfg(test)]
@@ -207,48 +165,22 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_match_the_dashboards_patterns() {
-        let names: Vec<&str> = CONFIRMED
-            .iter()
-            .chain(INVENTED)
-            .map(|kind| kind.name)
-            .collect();
+        let names: Vec<&str> = CONFIRMED.iter().chain(INVENTED).map(|kind| kind.name).collect();
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         for pattern in ["board_", "file_", "sign_in_"] {
-            assert!(
-                names.iter().any(|name| name.starts_with(pattern)),
-                "{pattern}"
-            );
+            assert!(names.iter().any(|name| name.starts_with(pattern)), "{pattern}");
         }
-        assert!(
-            names
-                .iter()
-                .filter(|name| name.contains("public_link"))
-                .count()
-                >= 3
-        );
-        assert!(
-            names
-                .iter()
-                .filter(|name| name.ends_with("sharing"))
-                .count()
-                >= 3
-        );
+        assert!(names.iter().filter(|name| name.contains("public_link")).count() >= 3);
+        assert!(names.iter().filter(|name| name.ends_with("sharing")).count() >= 3);
     }
 
     #[test]
     fn the_readme_lists_every_name_and_says_which_are_confirmed() {
         let readme = include_str!("../../README.md");
         for kind in CONFIRMED.iter().chain(INVENTED) {
-            assert!(
-                readme.contains(&format!("`{}`", kind.name)),
-                "the README does not list {}",
-                kind.name
-            );
+            assert!(readme.contains(&format!("`{}`", kind.name)), "the README does not list {}", kind.name);
         }
-        let confirmed = readme
-            .lines()
-            .find(|line| line.starts_with("Confirmed names:"))
-            .expect("the README names the confirmed");
+        let confirmed = readme.lines().find(|line| line.starts_with("Confirmed names:")).expect("the README names the confirmed");
         for kind in CONFIRMED {
             assert!(confirmed.contains(kind.name), "{}", kind.name);
         }

@@ -11,13 +11,7 @@ const HUGE_BYTES: usize = 100_000;
 const ITEM_ID_BASE: u64 = 3_458_764_549_483_493_025;
 
 impl Renderer {
-    pub(super) fn put_content(
-        &self,
-        sequence: u64,
-        key: Key,
-        broken: Option<Broken>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn put_content(&self, sequence: u64, key: Key, broken: Option<Broken>, out: &mut Vec<u8>) {
         let mut mix = self.mix(Stream::Content, sequence);
         out.push(b'{');
         put_uuid_member(out, &mut mix, broken);
@@ -25,18 +19,13 @@ impl Renderer {
         let board = &self.org.boards[about.board.unwrap_or_default()];
         out.extend_from_slice(b"\"contentId\":\"");
         out.extend_from_slice(board.named.id.as_bytes());
-        let (action, item) = (
-            mix.word(&["create", "update", "update", "update", "delete"]),
-            item_type(&mut mix),
-        );
+        let (action, item) = (mix.word(&["create", "update", "update", "update", "delete"]), item_type(&mut mix));
         out.extend_from_slice(format!("\",\"actionType\":\"{action}\",").as_bytes());
         put_time_member(out, "actionTime", key.at_us, broken);
         out.extend_from_slice(b"\"actor\":");
         out.extend_from_slice(&self.org.people[about.person].actor);
         let id = ITEM_ID_BASE + mix.below(1_000_000_000);
-        out.extend_from_slice(
-            format!(",\"itemType\":\"{item}\",\"itemId\":\"{id}\",\"state\":").as_bytes(),
-        );
+        out.extend_from_slice(format!(",\"itemType\":\"{item}\",\"itemId\":\"{id}\",\"state\":").as_bytes());
         put_state(out, item, action, &mut mix);
         out.extend_from_slice(b",\"relationships\":");
         put_relationships(out, id, &mut mix);
@@ -64,12 +53,7 @@ fn put_relationships(out: &mut Vec<u8>, id: u64, mix: &mut Mix) {
         4..6 => out.extend_from_slice(b"null"),
         _ => {
             let parent = id - mix.below(90_000);
-            out.extend_from_slice(
-                format!(
-                    "[{{\"type\":\"parent\",\"itemType\":\"widget\",\"itemId\":\"{parent}\"}}]"
-                )
-                .as_bytes(),
-            );
+            out.extend_from_slice(format!("[{{\"type\":\"parent\",\"itemType\":\"widget\",\"itemId\":\"{parent}\"}}]").as_bytes());
         }
     }
 }
@@ -102,27 +86,14 @@ fn put_state(out: &mut Vec<u8>, item: &str, action: &str, mix: &mut Mix) {
 }
 
 fn put_widget(out: &mut Vec<u8>, mix: &mut Mix) {
-    let kind = mix.word(&[
-        "sticker",
-        "text",
-        "shape",
-        "card",
-        "frame",
-        "image",
-        "embed",
-        "mindmap_node",
-    ]);
+    let kind = mix.word(&["sticker", "text", "shape", "card", "frame", "image", "embed", "mindmap_node"]);
     out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"text\":").as_bytes());
     text::put_html(out, mix);
     out.extend_from_slice(b",\"title\":");
     text::put_phrase(out, mix);
     out.extend_from_slice(
-        format!(
-            ",\"altText\":null,\"hidden\":{},\"parentItemId\":\"{}\",\"scale\":1.0",
-            mix.chance(0.05),
-            ITEM_ID_BASE + mix.below(9_999)
-        )
-        .as_bytes(),
+        format!(",\"altText\":null,\"hidden\":{},\"parentItemId\":\"{}\",\"scale\":1.0", mix.chance(0.05), ITEM_ID_BASE + mix.below(9_999))
+            .as_bytes(),
     );
     out.extend_from_slice(b",\"style\":{\"fillColor\":\"#fff9b1\",\"textAlign\":\"center\",\"fontSize\":14.0},\"tags\":[");
     for at in 0..mix.below(4) {
@@ -139,9 +110,7 @@ fn put_ai_widget(out: &mut Vec<u8>, mix: &mut Mix) {
     text::put_phrase(out, mix);
     out.extend_from_slice(b",\"aiPrompt\":");
     text::put_phrase(out, mix);
-    out.extend_from_slice(
-        b",\"systemInstructions\":\"Answer briefly.\\nUse bullet points.\",\"output\":",
-    );
+    out.extend_from_slice(b",\"systemInstructions\":\"Answer briefly.\\nUse bullet points.\",\"output\":");
     text::put_long(out, 600 + mix.index(2_000), mix);
     out.push(b'}');
 }
@@ -153,9 +122,7 @@ fn put_table(out: &mut Vec<u8>, mix: &mut Mix) {
     out.extend_from_slice(b",\"snapshot\":{\"fields\":[");
     for at in 0..fields {
         out.extend_from_slice(if at > 0 { b"," } else { b"" });
-        out.extend_from_slice(
-            format!("{{\"id\":\"f{at}\",\"name\":\"Field {at}\",\"type\":\"text\"}}").as_bytes(),
-        );
+        out.extend_from_slice(format!("{{\"id\":\"f{at}\",\"name\":\"Field {at}\",\"type\":\"text\"}}").as_bytes());
     }
     out.extend_from_slice(b"],\"records\":[");
     for record in 0..1 + mix.below(8) {

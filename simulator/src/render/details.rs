@@ -19,42 +19,19 @@ pub(super) fn put(renderer: &Renderer, facts: &Facts, mut mix: Mix, out: &mut Ve
             put_member(out, "effectiveRole", mix.word(&ROLES));
         }
         Shape::File => {
-            put_member(
-                out,
-                "type",
-                mix.word(&["PDF", "IMAGE", "CSV", "VECTOR", "BACKUP"]),
-            );
-            put_member(
-                out,
-                "object",
-                mix.word(&["BOARD", "FRAME", "FILE", "TABLE"]),
-            );
+            put_member(out, "type", mix.word(&["PDF", "IMAGE", "CSV", "VECTOR", "BACKUP"]));
+            put_member(out, "object", mix.word(&["BOARD", "FRAME", "FILE", "TABLE"]));
         }
         Shape::Change => {
             put_member(out, "oldValue", renderer.subject_name(facts.subject));
-            put_member(
-                out,
-                "newValue",
-                mix.word(&["Renamed", "Draft", "In review", "Final (v2)", "Neu"]),
-            );
+            put_member(out, "newValue", mix.word(&["Renamed", "Draft", "In review", "Final (v2)", "Neu"]));
         }
         Shape::Grantee => put_grantee(renderer, &mut mix, out),
         Shape::Ai => {
-            put_member(
-                out,
-                "feature",
-                mix.word(&[
-                    "ai_generate_sticky_notes",
-                    "miro_ai_sidekicks_chat",
-                    "ai_summarize",
-                    "ai_cluster",
-                ]),
-            );
+            put_member(out, "feature", mix.word(&["ai_generate_sticky_notes", "miro_ai_sidekicks_chat", "ai_summarize", "ai_cluster"]));
             put_member(out, "model", mix.word(&["default", "byo"]));
         }
-        Shape::Scopes => {
-            out.extend_from_slice(br#""scopes":["boards:read","boards:write","identity:read"],"#)
-        }
+        Shape::Scopes => out.extend_from_slice(br#""scopes":["boards:read","boards:write","identity:read"],"#),
         Shape::Plain => {}
     }
     put_client(renderer, facts, &mut mix, out);
@@ -75,11 +52,7 @@ fn put_auth(facts: &Facts, mix: &mut Mix, out: &mut Vec<u8>) {
         put_member(out, "mfaFactorType", "NONE");
         return;
     }
-    put_member(
-        out,
-        "authType",
-        mix.word(&["SSO", "SSO", "SSO", "PASSWORD", "GOOGLE", "MICROSOFT"]),
-    );
+    put_member(out, "authType", mix.word(&["SSO", "SSO", "SSO", "PASSWORD", "GOOGLE", "MICROSOFT"]));
     put_member(out, "mfaFactorType", mix.word(&["NONE", "NONE", "TOTP"]));
 }
 

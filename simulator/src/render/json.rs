@@ -77,8 +77,7 @@ fn civil(day: i64) -> (u64, u64, u64) {
     let shifted = day + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let date = day_of_year - (153 * month + 2) / 5 + 1;
@@ -139,21 +138,11 @@ mod tests {
 
     #[test]
     fn times_equal_those_of_chrono() {
-        for micros in [
-            0,
-            951_782_400_000_000,
-            1_693_560_610_840_687,
-            1_798_761_599_999_999,
-            4_102_444_800_000_001,
-            951_868_799_000_000,
-        ] {
+        for micros in [0, 951_782_400_000_000, 1_693_560_610_840_687, 1_798_761_599_999_999, 4_102_444_800_000_001, 951_868_799_000_000] {
             let time = DateTime::from_timestamp_micros(micros).expect("in range");
             let mut out = Vec::new();
             put_micros_z(&mut out, micros);
-            assert_eq!(
-                String::from_utf8(out).expect("ASCII"),
-                time.to_rfc3339_opts(SecondsFormat::Micros, true)
-            );
+            assert_eq!(String::from_utf8(out).expect("ASCII"), time.to_rfc3339_opts(SecondsFormat::Micros, true));
         }
         let mut out = Vec::new();
         put_millis_offset(&mut out, 1_693_560_610_840_687);

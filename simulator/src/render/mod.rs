@@ -52,11 +52,7 @@ pub(crate) struct About {
 }
 
 impl Renderer {
-    pub(crate) fn new(
-        config: &SimConfig,
-        org: Arc<Organisation>,
-        scripted: Arc<Vec<Scripted>>,
-    ) -> Self {
+    pub(crate) fn new(config: &SimConfig, org: Arc<Organisation>, scripted: Arc<Vec<Scripted>>) -> Self {
         Self {
             org,
             catalogue: Catalogue::new(),
@@ -78,14 +74,8 @@ impl Renderer {
             return None;
         }
         let mut mix = Mix::of(&[self.org.seed, KEY_BROKEN, stream.index() as u64, sequence]);
-        let kinds = [
-            Broken::NoId,
-            Broken::NullId,
-            Broken::NoTime,
-            Broken::WordAsTime,
-        ];
-        mix.chance(self.undecodable_fraction)
-            .then(|| *mix.pick(&kinds))
+        let kinds = [Broken::NoId, Broken::NullId, Broken::NoTime, Broken::WordAsTime];
+        mix.chance(self.undecodable_fraction).then(|| *mix.pick(&kinds))
     }
 
     /// Appends the event's bytes.
@@ -93,15 +83,9 @@ impl Renderer {
         let broken = self.broken(stream, entry);
         match (&entry.what, stream) {
             (What::Injected(event), _) => out.extend_from_slice(&event.raw),
-            (What::Generated(sequence, slot), Stream::Audit) => {
-                self.put_audit(*sequence, *slot, entry.key, broken, out)
-            }
-            (What::Generated(sequence, _), Stream::Content) => {
-                self.put_content(*sequence, entry.key, broken, out)
-            }
-            (What::Generated(sequence, _), Stream::Ai) => {
-                self.put_ai(*sequence, entry.key, broken, out)
-            }
+            (What::Generated(sequence, slot), Stream::Audit) => self.put_audit(*sequence, *slot, entry.key, broken, out),
+            (What::Generated(sequence, _), Stream::Content) => self.put_content(*sequence, entry.key, broken, out),
+            (What::Generated(sequence, _), Stream::Ai) => self.put_ai(*sequence, entry.key, broken, out),
         }
     }
 
@@ -114,9 +98,7 @@ impl Renderer {
         match (&entry.what, stream) {
             (What::Injected(event), _) => return event.id.clone(),
             (What::Generated(..), Stream::Audit) => put_audit_id(&mut out, entry.key),
-            (What::Generated(sequence, _), _) => {
-                json::put_uuid(&mut out, &mut self.mix(stream, *sequence))
-            }
+            (What::Generated(sequence, _), _) => json::put_uuid(&mut out, &mut self.mix(stream, *sequence)),
         }
         Some(String::from_utf8_lossy(&out).into_owned())
     }
@@ -133,10 +115,7 @@ impl Renderer {
         let person = mix.skewed(self.org.actors);
         let board = mix.skewed(self.org.boards.len());
         let of_organization = stream == Stream::Ai && mix.chance(0.15);
-        About {
-            person,
-            board: (!of_organization).then_some(board),
-        }
+        About { person, board: (!of_organization).then_some(board) }
     }
 }
 
@@ -167,9 +146,7 @@ fn put_uuid_member(out: &mut Vec<u8>, mix: &mut Mix, broken: Option<Broken>) {
 fn put_time_member(out: &mut Vec<u8>, name: &str, at_us: i64, broken: Option<Broken>) {
     match broken {
         Some(Broken::NoTime) => {}
-        Some(Broken::WordAsTime) => {
-            out.extend_from_slice(format!("\"{name}\":\"yesterday\",").as_bytes())
-        }
+        Some(Broken::WordAsTime) => out.extend_from_slice(format!("\"{name}\":\"yesterday\",").as_bytes()),
         _ => {
             out.push(b'"');
             out.extend_from_slice(name.as_bytes());

@@ -70,51 +70,33 @@ pub(crate) const ALL: &[Oddity] = &[
 
 /// Integers that a double, or a signed 64-bit integer, cannot hold.
 const BIG: &[u8] = br#"{"exact":9007199254740993,"id":3458764517517852417,"negative":-9223372036854775809,"huge":123456789012345678901234567890,"small":0.1000000000000000055511151231257827,"role":"OWNER"}"#;
-const SPELLINGS: &[u8] = br#"{"one":1.0,"thousand":1e3,"thousandToo":1E+3,"zero":-0,"zeroToo":-0.0,"tiny":1.50e-7,"trailing":2.500,"role":"EDITOR"}"#;
+const SPELLINGS: &[u8] =
+    br#"{"one":1.0,"thousand":1e3,"thousandToo":1E+3,"zero":-0,"zeroToo":-0.0,"tiny":1.50e-7,"trailing":2.500,"role":"EDITOR"}"#;
 const ESCAPES: &[u8] = br#"{"name":"caf\u00e9 \u00C9tude","path":"https:\/\/miro.com\/app\/board\/","emoji":"\ud83d\ude80","nul":"a\u0000b","separators":"\u2028\u2029","control":"\b\f\u001b[31m","quote":"\u0022\\\"","tag":"\u003cscript\u003e"}"#;
 const UNICODE: &str = "{\"rtl\":\"\u{202e}مرحبا \u{200f}שלום\u{202c}\",\"combining\":\"Z\u{351}\u{36b}\u{343}a\u{308}\u{301}lgo\",\"emoji\":\"👩🏽‍💻🏴‍☠️🇪🇺\",\"separator\":\"line\u{2028}break\u{2029}\",\"width\":\"ﷺ\u{feff}\u{200b}\",\"astral\":\"𝕄𝕚𝕣𝕠 𠮷\",\"private\":\"\u{e000}\u{10ffff}\"}";
-const LOOKALIKE: &[u8] = br#"{"id":"not-the-event-id","createdAt":"1999-12-31T23:59:59Z","event":"not_the_event","a":1,"a":2,"":"empty key"}"#;
+const LOOKALIKE: &[u8] =
+    br#"{"id":"not-the-event-id","createdAt":"1999-12-31T23:59:59Z","event":"not_the_event","a":1,"a":2,"":"empty key"}"#;
 
 type Members = Vec<(&'static str, Option<Vec<u8>>)>;
 
 /// Appends the event with that oddity; the slot and `broken` may change its time and id too.
-pub(super) fn put(
-    renderer: &Renderer,
-    facts: &Facts,
-    oddity: Oddity,
-    slot: Slot,
-    broken: Option<Broken>,
-    mix: Mix,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn put(renderer: &Renderer, facts: &Facts, oddity: Oddity, slot: Slot, broken: Option<Broken>, mix: Mix, out: &mut Vec<u8>) {
     let mut members: Members = vec![
         ("id", id(facts, broken)),
         ("type", Some(b"\"event\"".to_vec())),
         ("event", Some(quoted(facts.kind.name))),
         ("category", Some(quoted(facts.kind.category))),
         ("createdAt", time(facts, oddity, slot, broken)),
-        (
-            "createdBy",
-            Some(written(|out| renderer.put_actor(facts, out))),
-        ),
+        ("createdBy", Some(written(|out| renderer.put_actor(facts, out)))),
         ("object", Some(renderer.object(facts.subject).to_vec())),
-        (
-            "context",
-            Some(written(|out| renderer.put_context(facts, out))),
-        ),
-        (
-            "details",
-            Some(written(|out| details::put(renderer, facts, mix, out))),
-        ),
+        ("context", Some(written(|out| renderer.put_context(facts, out)))),
+        ("details", Some(written(|out| details::put(renderer, facts, mix, out)))),
     ];
     alter(renderer, facts, oddity, mix, &mut members);
     let spaced = oddity == Oddity::Spaced;
     out.extend_from_slice(if spaced { b"{ \n\t" } else { b"{" });
     let mut first = true;
-    for (name, value) in members
-        .iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
-    {
+    for (name, value) in members.iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))) {
         if !first {
             out.extend_from_slice(if spaced { b" ,\r\n  " } else { b"," });
         }
@@ -131,41 +113,21 @@ fn alter(renderer: &Renderer, facts: &Facts, oddity: Oddity, mut mix: Mix, membe
     let null = || Some(b"null".to_vec());
     match oddity {
         Oddity::None | Oddity::ZuluTime | Oddity::Spaced => {}
-        Oddity::NullTeam => set(
-            members,
-            "context",
-            Some(format!(r#"{{"ip":"192.0.2.1","team":null,"organization":{org}}}"#).into()),
-        ),
-        Oddity::NoTeam => set(
-            members,
-            "context",
-            Some(format!(r#"{{"ip":"192.0.2.1","organization":{org}}}"#).into()),
-        ),
-        Oddity::NoIp => set(
-            members,
-            "context",
-            Some(format!(r#"{{"organization":{org},"account":{org}}}"#).into()),
-        ),
+        Oddity::NullTeam => set(members, "context", Some(format!(r#"{{"ip":"192.0.2.1","team":null,"organization":{org}}}"#).into())),
+        Oddity::NoTeam => set(members, "context", Some(format!(r#"{{"ip":"192.0.2.1","organization":{org}}}"#).into())),
+        Oddity::NoIp => set(members, "context", Some(format!(r#"{{"organization":{org},"account":{org}}}"#).into())),
         Oddity::NullContext => set(members, "context", null()),
         Oddity::NoContext => set(members, "context", None),
         Oddity::NullActor => set(members, "createdBy", null()),
         Oddity::NoActor => set(members, "createdBy", None),
-        Oddity::PartialActor => set(
-            members,
-            "createdBy",
-            Some(br#"{"type":"user","id":"3458764517517000003","email":null}"#.to_vec()),
-        ),
+        Oddity::PartialActor => set(members, "createdBy", Some(br#"{"type":"user","id":"3458764517517000003","email":null}"#.to_vec())),
         Oddity::NullObject => set(members, "object", null()),
         Oddity::NoObject => set(members, "object", None),
         Oddity::NoCategory => set(members, "category", None),
         Oddity::NoType => set(members, "type", None),
         Oddity::DetailsText => {
             let inner = written(|out| details::put(renderer, facts, mix, out));
-            set(
-                members,
-                "details",
-                Some(quoted(&String::from_utf8_lossy(&inner))),
-            );
+            set(members, "details", Some(quoted(&String::from_utf8_lossy(&inner))));
         }
         Oddity::NullDetails => set(members, "details", null()),
         Oddity::NoDetails => set(members, "details", None),
@@ -174,11 +136,7 @@ fn alter(renderer: &Renderer, facts: &Facts, oddity: Oddity, mut mix: Mix, membe
         Oddity::NumberSpellings => set(members, "details", Some(SPELLINGS.to_vec())),
         Oddity::Escapes => set(members, "details", Some(ESCAPES.to_vec())),
         Oddity::Unicode => set(members, "details", Some(UNICODE.into())),
-        Oddity::DeepNesting => set(
-            members,
-            "details",
-            Some([b"[".repeat(60), b"]".repeat(60)].concat()),
-        ),
+        Oddity::DeepNesting => set(members, "details", Some([b"[".repeat(60), b"]".repeat(60)].concat())),
         Oddity::LookalikeMembers => {
             set(members, "details", Some(LOOKALIKE.to_vec()));
             members.insert(0, ("Id", Some(b"\"capital\"".to_vec())));
@@ -187,10 +145,7 @@ fn alter(renderer: &Renderer, facts: &Facts, oddity: Oddity, mut mix: Mix, membe
         }
         Oddity::UnknownMembers => {
             members.push(("riskScore", Some(b"0.30000000000000004".to_vec())));
-            members.push((
-                "legacyAccount",
-                Some(format!(r#"{{"account":{org},"flags":[true,false,null,[],{{}}]}}"#).into()),
-            ));
+            members.push(("legacyAccount", Some(format!(r#"{{"account":{org},"flags":[true,false,null,[],{{}}]}}"#).into())));
             members.push(("_miro", Some(b"\"\"".to_vec())));
         }
         Oddity::UnknownEvent => set(members, "event", Some(quoted(mix.word(UNKNOWN)))),

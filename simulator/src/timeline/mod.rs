@@ -23,11 +23,7 @@ const KEY_HOUR: u64 = 301;
 
 /// Generated numbers stay below this one, injected ones start here; both have 19 digits.
 const INJECTED_BASE: u64 = 9_000_000_000_000_000_000;
-const NUMBER_BASE: [u64; 3] = [
-    3_458_764_517_517_852_417,
-    3_458_764_549_483_493_025,
-    3_458_764_600_000_000_007,
-];
+const NUMBER_BASE: [u64; 3] = [3_458_764_517_517_852_417, 3_458_764_549_483_493_025, 3_458_764_600_000_000_007];
 const NUMBER_STEP: u64 = 9_973;
 
 /// This slot's `createdAt` is written in whole seconds.
@@ -54,9 +50,7 @@ impl Slot {
 
     /// Index into the scripted events.
     pub(crate) fn scripted(self) -> Option<usize> {
-        (self.tag & !TAG_WHOLE_SECOND)
-            .checked_sub(1)
-            .map(|at| at as usize)
+        (self.tag & !TAG_WHOLE_SECOND).checked_sub(1).map(|at| at as usize)
     }
 }
 
@@ -143,35 +137,20 @@ impl Timeline {
     pub(crate) fn new(config: &SimConfig, stream: Stream, scripted: Arc<Vec<Scripted>>) -> Self {
         let origin_us = config.now.timestamp() * 1_000_000;
         let first_hour = -i64::from(config.days) * 24;
-        let past_script = scripted
-            .iter()
-            .filter(|event| event.at_us < origin_us)
-            .count() as u64;
+        let past_script = scripted.iter().filter(|event| event.at_us < origin_us).count() as u64;
         let plan = Plan {
             stream,
             seed: config.seed,
             origin_us,
-            total_weight: (first_hour..0)
-                .map(|hour| u64::from(rhythm::weight(origin_us + hour * HOUR_US)))
-                .sum::<u64>()
-                .max(1),
-            total_events: if config.days == 0 {
-                0
-            } else {
-                config.events(stream).saturating_sub(past_script)
-            },
+            total_weight: (first_hour..0).map(|hour| u64::from(rhythm::weight(origin_us + hour * HOUR_US))).sum::<u64>().max(1),
+            total_events: if config.days == 0 { 0 } else { config.events(stream).saturating_sub(past_script) },
             live: config.is_live(),
             live_per_hour: config.live_rate(stream).map(|rate| rate * 60.0),
             late_fraction: config.late_fraction,
             late_max_ms: milliseconds(config.late_max),
             scripted,
         };
-        let mut timeline = Self {
-            plan,
-            slots: Vec::new(),
-            next_hour: first_hour,
-            injected: BTreeMap::new(),
-        };
+        let mut timeline = Self { plan, slots: Vec::new(), next_hour: first_hour, injected: BTreeMap::new() };
         let mut weight_before = 0;
         for hour in first_hour..0 {
             weight_before = timeline.grow_history(hour, weight_before);
@@ -182,12 +161,8 @@ impl Timeline {
 
     fn grow_history(&mut self, hour: i64, weight_before: u64) -> u64 {
         let plan = &self.plan;
-        let weight_after =
-            weight_before + u64::from(rhythm::weight(plan.origin_us + hour * HOUR_US));
-        let share = |weight: u64| {
-            (u128::from(plan.total_events) * u128::from(weight) / u128::from(plan.total_weight))
-                as u64
-        };
+        let weight_after = weight_before + u64::from(rhythm::weight(plan.origin_us + hour * HOUR_US));
+        let share = |weight: u64| (u128::from(plan.total_events) * u128::from(weight) / u128::from(plan.total_weight)) as u64;
         let count = share(weight_after) - share(weight_before);
         plan.fill(hour, count, &mut self.slots);
         weight_after
@@ -223,23 +198,9 @@ impl Timeline {
 
     /// The events of a span in its order, visible or not.
     pub(crate) fn entries(&self, span: Span) -> Box<dyn Iterator<Item = Entry> + '_> {
-        let (mut low, mut high) = (
-            Key {
-                at_us: span.from_us,
-                number: 0,
-            },
-            Key {
-                at_us: span.to_us,
-                number: 0,
-            },
-        );
+        let (mut low, mut high) = (Key { at_us: span.from_us, number: 0 }, Key { at_us: span.to_us, number: 0 });
         match (span.order, span.past) {
-            (Order::Ascending, Some(past)) => {
-                low = low.max(Key {
-                    number: past.number + 1,
-                    ..past
-                })
-            }
+            (Order::Ascending, Some(past)) => low = low.max(Key { number: past.number + 1, ..past }),
             (Order::Descending, Some(past)) => high = high.min(past),
             (_, None) => {}
         }
@@ -248,22 +209,12 @@ impl Timeline {
         }
         let start = self.lower_bound(low);
         let end = self.lower_bound(high).max(start);
-        let entry = |at: usize| Entry {
-            key: self.key(at),
-            what: What::Generated(at as u64, self.slots[at]),
-        };
-        let extra = self.injected.range(low..high).map(|(key, event)| Entry {
-            key: *key,
-            what: What::Injected(Arc::clone(event)),
-        });
+        let entry = |at: usize| Entry { key: self.key(at), what: What::Generated(at as u64, self.slots[at]) };
+        let extra = self.injected.range(low..high).map(|(key, event)| Entry { key: *key, what: What::Injected(Arc::clone(event)) });
         match span.order {
             Order::Ascending if self.injected.is_empty() => Box::new((start..end).map(entry)),
             Order::Ascending => Box::new(merge((start..end).map(entry), extra, |a, b| a < b)),
-            Order::Descending => {
-                Box::new(merge((start..end).rev().map(entry), extra.rev(), |a, b| {
-                    a > b
-                }))
-            }
+            Order::Descending => Box::new(merge((start..end).rev().map(entry), extra.rev(), |a, b| a > b)),
         }
     }
 
@@ -277,10 +228,7 @@ impl Timeline {
 }
 
 fn key_of(stream: Stream, sequence: u64, slot: Slot) -> Key {
-    Key {
-        at_us: slot.at_us,
-        number: NUMBER_BASE[stream.index()] + sequence * NUMBER_STEP,
-    }
+    Key { at_us: slot.at_us, number: NUMBER_BASE[stream.index()] + sequence * NUMBER_STEP }
 }
 
 fn merge<'a>(
@@ -298,13 +246,7 @@ fn merge<'a>(
 
 impl Plan {
     fn live_count(&self, hour: i64) -> u64 {
-        let mut mix = Mix::of(&[
-            self.seed,
-            KEY_HOUR,
-            1,
-            self.stream.index() as u64,
-            hour as u64,
-        ]);
+        let mut mix = Mix::of(&[self.seed, KEY_HOUR, 1, self.stream.index() as u64, hour as u64]);
         let weight = f64::from(rhythm::weight(self.origin_us + hour * HOUR_US));
         let expected = match self.live_per_hour {
             Some(rate) => rate,
@@ -315,13 +257,7 @@ impl Plan {
 
     /// Adds the slots of one hour, sorted: `count` by chance, and the scripted ones.
     fn fill(&self, hour: i64, count: u64, slots: &mut Vec<Slot>) {
-        let mut mix = Mix::of(&[
-            self.seed,
-            KEY_HOUR,
-            0,
-            self.stream.index() as u64,
-            hour as u64,
-        ]);
+        let mut mix = Mix::of(&[self.seed, KEY_HOUR, 0, self.stream.index() as u64, hour as u64]);
         let start_us = self.origin_us + hour * HOUR_US;
         let from = slots.len();
         let mut previous_us = start_us;
@@ -335,12 +271,8 @@ impl Plan {
             previous_us = at_us.max(start_us);
             slots.push(self.slot(previous_us, 0, &mut mix));
         }
-        let first = self
-            .scripted
-            .partition_point(|event| event.at_us < start_us);
-        let last = self
-            .scripted
-            .partition_point(|event| event.at_us < start_us + HOUR_US);
+        let first = self.scripted.partition_point(|event| event.at_us < start_us);
+        let last = self.scripted.partition_point(|event| event.at_us < start_us + HOUR_US);
         for at in first..last {
             slots.push(self.slot(self.scripted[at].at_us, at as u32 + 1, &mut mix));
         }
@@ -348,33 +280,17 @@ impl Plan {
     }
 
     fn slot(&self, at_us: i64, script: u32, mix: &mut Mix) -> Slot {
-        let late_ms = if mix.chance(self.late_fraction) {
-            1 + mix.below(u64::from(self.late_max_ms)) as u32
-        } else {
-            0
-        };
+        let late_ms = if mix.chance(self.late_fraction) { 1 + mix.below(u64::from(self.late_max_ms)) as u32 } else { 0 };
         let into_second_ms = (at_us.rem_euclid(1_000_000) / 1_000) as u32 + 1;
         let whole_second = at_us - at_us.rem_euclid(1_000_000);
         if self.stream != Stream::Audit {
             // Such entries show whole seconds, yet come to be within them.
-            return Slot {
-                at_us: whole_second,
-                delay_ms: into_second_ms.saturating_add(late_ms),
-                tag: 0,
-            };
+            return Slot { at_us: whole_second, delay_ms: into_second_ms.saturating_add(late_ms), tag: 0 };
         }
         if script == 0 && mix.below(200) == 0 {
-            return Slot {
-                at_us: whole_second,
-                delay_ms: late_ms,
-                tag: TAG_WHOLE_SECOND,
-            };
+            return Slot { at_us: whole_second, delay_ms: late_ms, tag: TAG_WHOLE_SECOND };
         }
-        Slot {
-            at_us,
-            delay_ms: late_ms,
-            tag: script,
-        }
+        Slot { at_us, delay_ms: late_ms, tag: script }
     }
 }
 

@@ -25,8 +25,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -48,24 +47,11 @@ pub struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     pub fn get(path: &'a str, token: &'a str) -> Self {
-        Self {
-            method: "GET",
-            path,
-            token: Some(token),
-            body: b"",
-            content_type: "application/json",
-            body_max: usize::MAX,
-        }
+        Self { method: "GET", path, token: Some(token), body: b"", content_type: "application/json", body_max: usize::MAX }
     }
 
     pub fn post(path: &'a str, body: &'a [u8], content_type: &'a str) -> Self {
-        Self {
-            method: "POST",
-            token: None,
-            body,
-            content_type,
-            ..Self::get(path, "")
-        }
+        Self { method: "POST", token: None, body, content_type, ..Self::get(path, "") }
     }
 }
 
@@ -74,18 +60,11 @@ impl<'a> Ask<'a> {
 /// Fails where the connection ends before a status line.
 pub async fn send(running: &Running, ask: Ask<'_>) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(running.address()).await?;
-    let mut head = format!(
-        "{} {} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n",
-        ask.method, ask.path
-    );
+    let mut head = format!("{} {} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n", ask.method, ask.path);
     if let Some(token) = ask.token {
         head.push_str(&format!("authorization: Bearer {token}\r\n"));
     }
-    head.push_str(&format!(
-        "content-type: {}\r\ncontent-length: {}\r\n\r\n",
-        ask.content_type,
-        ask.body.len()
-    ));
+    head.push_str(&format!("content-type: {}\r\ncontent-length: {}\r\n\r\n", ask.content_type, ask.body.len()));
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(ask.body).await?;
     let mut received = Vec::new();
@@ -109,43 +88,23 @@ fn parse(received: &[u8], ended: Option<io::ErrorKind>) -> io::Result<Answer> {
     };
     let head = String::from_utf8_lossy(&received[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1))
-        .and_then(|status| status.parse().ok())
-        .expect("a status line");
-    let headers: HashMap<String, String> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-        .collect();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok()).expect("a status line");
+    let headers: HashMap<String, String> =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     let rest = &received[end + 4..];
-    let (body, complete) = match headers
-        .get("content-length")
-        .and_then(|length| length.parse::<usize>().ok())
-    {
+    let (body, complete) = match headers.get("content-length").and_then(|length| length.parse::<usize>().ok()) {
         Some(length) => (rest.to_vec(), rest.len() == length),
-        None if headers
-            .get("transfer-encoding")
-            .is_some_and(|value| value == "chunked") =>
-        {
-            dechunk(rest)
-        }
+        None if headers.get("transfer-encoding").is_some_and(|value| value == "chunked") => dechunk(rest),
         None => (rest.to_vec(), true),
     };
     let broken = (!complete).then(|| ended.unwrap_or(io::ErrorKind::UnexpectedEof));
-    Ok(Answer {
-        status,
-        headers,
-        body,
-        broken,
-    })
+    Ok(Answer { status, headers, body, broken })
 }
 
 fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
-        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..end]), 16)
-            .expect("a chunk size");
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..end]), 16).expect("a chunk size");
         if size == 0 {
             return (body, true);
         }
@@ -161,9 +120,7 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
 }
 
 pub async fn get(running: &Running, path: &str, token: &str) -> Answer {
-    send(running, Ask::get(path, token))
-        .await
-        .expect("an answer")
+    send(running, Ask::get(path, token)).await.expect("an answer")
 }
 
 pub fn start_time() -> DateTime<Utc> {
@@ -191,38 +148,17 @@ pub async fn started(config: SimConfig) -> Running {
 }
 
 pub fn token<'a>(running: &'a Running, name: &str) -> &'a str {
-    running
-        .sim()
-        .auth()
-        .token(name)
-        .expect("the seed's tokens have this name")
+    running.sim().auth().token(name).expect("the seed's tokens have this name")
 }
 
 pub fn encode(text: &str) -> String {
-    text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
+    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// The path of a listing of a window, with what else is wanted.
-pub fn listing(
-    running: &Running,
-    stream: Stream,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    more: &str,
-) -> String {
+pub fn listing(running: &Running, stream: Stream, from: DateTime<Utc>, to: DateTime<Utc>, more: &str) -> String {
     let org = running.sim().org_id();
-    let (from, to) = (
-        from.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        to.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-    );
+    let (from, to) = (from.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), to.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
     match stream {
         Stream::Audit => format!("/v2/audit/logs?createdAfter={from}&createdBefore={to}{more}"),
         Stream::Content => format!("/v2/orgs/{org}/content-logs/items?from={from}&to={to}{more}"),
@@ -240,43 +176,18 @@ struct RawPage<'a> {
 }
 
 /// Everything in a window, page by page, as the bytes that came.
-pub async fn collect(
-    running: &Running,
-    stream: Stream,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    limit: usize,
-    more: &str,
-) -> Vec<Vec<u8>> {
+pub async fn collect(running: &Running, stream: Stream, from: DateTime<Utc>, to: DateTime<Utc>, limit: usize, more: &str) -> Vec<Vec<u8>> {
     let mut events = Vec::new();
     let mut cursor: Option<String> = None;
     for _ in 0..20_000 {
-        let next = cursor
-            .as_deref()
-            .map(|cursor| format!("&cursor={}", encode(cursor)))
-            .unwrap_or_default();
-        let path = listing(
-            running,
-            stream,
-            from,
-            to,
-            &format!("&limit={limit}{more}{next}"),
-        );
+        let next = cursor.as_deref().map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
+        let path = listing(running, stream, from, to, &format!("&limit={limit}{more}{next}"));
         let answer = get(running, &path, token(running, "admin")).await;
-        assert_eq!(
-            answer.status,
-            200,
-            "{path}: {}",
-            String::from_utf8_lossy(&answer.body)
-        );
+        assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
         let page: RawPage<'_> = serde_json::from_slice(&answer.body).expect("a page");
         assert_eq!((page.size, page.limit), (page.data.len(), limit));
         assert!(page.data.len() <= limit);
-        events.extend(
-            page.data
-                .iter()
-                .map(|event| event.get().as_bytes().to_vec()),
-        );
+        events.extend(page.data.iter().map(|event| event.get().as_bytes().to_vec()));
         let same = page.cursor == cursor;
         cursor = page.cursor.filter(|cursor| !cursor.is_empty());
         if cursor.is_none() || page.data.is_empty() || same {
