@@ -12,12 +12,15 @@
 //!
 //! What it does not do: index, search, check schemas beyond the rules named, or survive a restart. Everything is in memory.
 
+pub mod azure;
 pub mod ca;
 pub mod faults;
 pub mod hec;
 pub mod http;
+mod json;
 pub mod ledger;
 mod port;
 mod running;
+pub mod sumo;
 
 pub use running::{Running, StartError};

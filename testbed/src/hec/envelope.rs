@@ -1,18 +1,17 @@
 //! Reads a body: JSON objects one after the other, as far as they can be taken.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 
 use super::{
     HecConfig,
     answers::{Code, Verdict},
 };
-use crate::ledger::Record;
+use crate::{
+    json::{Members, id_of, text},
+    ledger::Record,
+};
 
 /// One object of a body.
 #[derive(Debug, Default)]
@@ -26,56 +25,23 @@ struct Envelope<'a> {
     malformed: bool,
 }
 
-impl<'de> Deserialize<'de> for Envelope<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EnvelopeVisitor)
-    }
-}
-
-struct EnvelopeVisitor;
-
-impl<'de> Visitor<'de> for EnvelopeVisitor {
-    type Value = Envelope<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with an event")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
-        let mut envelope = Envelope::default();
-        while let Some(key) = map.next_key::<Text<'de>>()? {
-            match key.0.as_ref() {
-                "event" => envelope.event = Some(map.next_value()?),
-                "fields" => envelope.fields = Some(map.next_value()?),
-                "index" => match text(map.next_value()?) {
+impl<'a> Envelope<'a> {
+    fn of(object: Members<'a>) -> Self {
+        let mut envelope = Self::default();
+        for (key, value) in object.0 {
+            match key.as_ref() {
+                "event" => envelope.event = Some(value),
+                "fields" => envelope.fields = Some(value),
+                "index" => match text(value) {
                     Some(index) => envelope.index = Some(index),
                     None => envelope.malformed = true,
                 },
-                "host" | "source" | "sourcetype" => {
-                    envelope.malformed |= text(map.next_value()?).is_none()
-                }
-                "time" => envelope.malformed |= !is_time(map.next_value()?),
-                _ => {
-                    envelope.unknown_key = true;
-                    map.next_value::<IgnoredAny>()?;
-                }
+                "host" | "source" | "sourcetype" => envelope.malformed |= text(value).is_none(),
+                "time" => envelope.malformed |= !is_time(value),
+                _ => envelope.unknown_key = true,
             }
         }
-        Ok(envelope)
-    }
-}
-
-/// A string that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The text of a JSON string.
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
+        envelope
     }
 }
 
@@ -102,7 +68,7 @@ pub(super) struct Parsed<'a> {
 
 pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig) -> Parsed<'a> {
     let mut records = Vec::new();
-    let mut objects = serde_json::Deserializer::from_slice(body).into_iter::<Envelope<'a>>();
+    let mut objects = serde_json::Deserializer::from_slice(body).into_iter::<Members<'a>>();
     let mut begin = 0;
     let verdict = loop {
         let number = records.len();
@@ -113,13 +79,13 @@ pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig) -> Parsed<'a> {
                 Code::Success.into()
             };
         };
-        let Ok(envelope) = object else {
+        let Ok(object) = object else {
             break Verdict::at(Code::InvalidDataFormat, number);
         };
         let end = objects.byte_offset();
         let whole = body[begin..end].trim_ascii();
         begin = end;
-        match take(&envelope, whole, config) {
+        match take(&Envelope::of(object), whole, config) {
             Ok(record) => records.push(record),
             Err(Stop::Error(code)) => break Verdict::at(code, number),
             Err(Stop::IncorrectIndex) => break Verdict::at(Code::IncorrectIndex, number + 1),
@@ -177,61 +143,20 @@ fn check_event(event: &RawValue) -> Result<(), Stop> {
     }
 }
 
-/// The `id` of a JSON object, as text whatever its kind.
-pub(crate) fn id_of(object: &str) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct HasId<'a> {
-        #[serde(borrow)]
-        id: Option<&'a RawValue>,
-    }
-    let id = serde_json::from_str::<HasId<'_>>(object).ok()?.id?;
-    match id.get().as_bytes().first() {
-        Some(b'"') => text(id),
-        Some(b'0'..=b'9' | b'-') => Some(Cow::Borrowed(id.get())),
-        _ => None,
-    }
-}
-
-/// Indexed fields are flat: strings (numbers and booleans are taken as such) or lists of them. Returns the event id among them.
+/// Indexed fields are flat: strings (numbers and booleans are taken as such) or lists of strings. Returns the event id among them,
+/// or nothing when they are not flat.
 fn parse_fields(fields: &RawValue) -> Option<Option<Cow<'_, str>>> {
-    let fields: Fields<'_> = serde_json::from_str(fields.get()).ok()?;
-    fields.flat.then_some(fields.event_id)
-}
-
-struct Fields<'a> {
-    flat: bool,
-    event_id: Option<Cow<'a, str>>,
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a flat object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields {
-            flat: true,
-            event_id: None,
-        };
-        while let Some(key) = map.next_key::<Text<'de>>()? {
-            let value: &RawValue = map.next_value()?;
-            fields.flat &= is_flat(value);
-            if key.0 == "miro_event_id" {
-                fields.event_id = text(value);
-            }
+    let fields: Members<'_> = serde_json::from_str(fields.get()).ok()?;
+    let mut event_id = None;
+    for (key, value) in fields.0 {
+        if !is_flat(value) {
+            return None;
         }
-        Ok(fields)
+        if key == "miro_event_id" {
+            event_id = text(value);
+        }
     }
+    Some(event_id)
 }
 
 fn is_flat(value: &RawValue) -> bool {
