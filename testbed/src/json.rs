@@ -47,6 +47,10 @@ pub(crate) fn id_of(object: &str) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
     }
+    // A derived struct would read its fields from an array as well.
+    if !object.trim_start().starts_with('{') {
+        return None;
+    }
     id_text(serde_json::from_str::<HasId<'_>>(object).ok()?.id?)
 }
 

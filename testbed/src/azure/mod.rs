@@ -14,6 +14,9 @@
 //! - The limit of 1 MiB is on the body as sent; after decompression it is 50 MiB.
 //! - Nothing is deduplicated.
 //!
+//! Of the error codes, `ContentLengthLimitExceeded`, `PayloadSizeLimitExceeded` and `OperationFailed` are known; the others are made up, so
+//! that a sender has to go by the status.
+//!
 //! Stricter than what is known: an `Authorization` header or a content type that is not as documented is refused.
 
 mod entra;
