@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasherDefault, Hasher},
+    io::Write as _,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -103,6 +104,17 @@ pub struct TooFew {
     pub wanted: usize,
     pub got: usize,
     pub waited: Duration,
+}
+
+/// The ledger in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Totals {
+    /// Different events.
+    pub distinct: usize,
+    /// Events that were taken more than once.
+    pub repeated: usize,
+    /// Events that came again with other bytes.
+    pub altered: usize,
 }
 
 /// Raw counters of a receiver. Relaxed: each is exact, but they are not read at one instant.
@@ -294,22 +306,16 @@ impl Ledger {
 
     /// Everything, in the order of first arrival.
     pub fn lines(&self) -> Vec<Line> {
-        let book = self.book();
-        let mut begin = 0;
-        book.entries
-            .iter()
-            .map(|entry| {
-                let end = entry.id_end as usize;
-                let id = book.ids[begin..end].to_owned();
-                begin = end;
-                Line {
-                    id,
-                    times_seen: entry.seen,
-                    digest: entry.digest,
-                    times_altered: entry.altered,
-                }
-            })
-            .collect()
+        let mut lines = Vec::new();
+        self.each_line(|id, entry| {
+            lines.push(Line {
+                id: id.to_owned(),
+                times_seen: entry.seen,
+                digest: entry.digest,
+                times_altered: entry.altered,
+            });
+        });
+        lines
     }
 
     /// The events that were taken more than once.
@@ -318,6 +324,49 @@ impl Ledger {
             .into_iter()
             .filter(|line| line.times_seen > 1)
             .collect()
+    }
+
+    pub fn totals(&self) -> Totals {
+        let book = self.book();
+        Totals {
+            distinct: book.entries.len(),
+            repeated: book.entries.iter().filter(|entry| entry.seen > 1).count(),
+            altered: book
+                .entries
+                .iter()
+                .filter(|entry| entry.altered > 0)
+                .count(),
+        }
+    }
+
+    /// Everything as NDJSON, in the order of first arrival: `{"id":"…","seen":1,"altered":0,"sha256":"…"}`.
+    pub fn ndjson(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.each_line(|id, entry| {
+            let Entry {
+                seen,
+                altered,
+                digest,
+                ..
+            } = entry;
+            let id = serde_json::Value::from(id);
+            // Writing into memory cannot fail.
+            let _ = writeln!(
+                text,
+                r#"{{"id":{id},"seen":{seen},"altered":{altered},"sha256":"{digest}"}}"#
+            );
+        });
+        text
+    }
+
+    fn each_line(&self, mut visit: impl FnMut(&str, &Entry)) {
+        let book = self.book();
+        let mut begin = 0;
+        for entry in &book.entries {
+            let end = entry.id_end as usize;
+            visit(&book.ids[begin..end], entry);
+            begin = end;
+        }
     }
 
     /// Compares with what should have arrived: ids and the digests of their bytes.
@@ -447,6 +496,20 @@ mod tests {
             ("a", 1)
         );
         assert_eq!(ledger.counts().events, 4);
+        assert_eq!(
+            ledger.totals(),
+            Totals {
+                distinct: 2,
+                repeated: 1,
+                altered: 1
+            }
+        );
+        let text = String::from_utf8(ledger.ndjson()).expect("UTF-8");
+        let first = format!(
+            r#"{{"id":"a","seen":3,"altered":1,"sha256":"{}"}}"#,
+            Digest::of(b"1")
+        );
+        assert_eq!(text.lines().next(), Some(first.as_str()));
         assert_eq!(ledger.kept("a"), None);
     }
 

@@ -14,6 +14,7 @@
 
 pub mod azure;
 pub mod ca;
+pub mod control;
 pub mod faults;
 pub mod hec;
 pub mod http;

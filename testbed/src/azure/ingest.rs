@@ -33,7 +33,8 @@ const READ_BYTES_MAX: usize = 64 << 20;
 const API_VERSIONS: [&str; 2] = ["2023-01-01", "2021-11-01-preview"];
 
 /// Whether the caller has the role "Monitoring Metrics Publisher" on the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     #[default]
     Granted,

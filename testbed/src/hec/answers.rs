@@ -117,7 +117,8 @@ impl Verdict {
 }
 
 /// How the indexer behind the collector is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Condition {
     #[default]
     Healthy,
