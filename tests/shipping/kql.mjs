@@ -13,9 +13,9 @@ function load(modules) {
   return globalThis.Kusto.Language;
 }
 
-const modules = process.env.KUSTO_MODULES;
+const modules = process.env.NODE_TOOLS;
 if (!modules) {
-  throw new Error("KUSTO_MODULES is not set: run this through scripts/test, which installs the language service");
+  throw new Error("NODE_TOOLS is not set: run this through scripts/test, which installs the language service");
 }
 const kusto = load(modules);
 
