@@ -80,6 +80,7 @@ claim "it comes back without end" has "StartLimitIntervalSec=0"
 claim "the drain fits into the time to stop" drain_fits
 claim "the configuration is checked before a start" has "ExecStartPre=/usr/bin/miro-siem check --config /etc/miro-siem/config.toml"
 claim "the configuration is checked before a reload" has "ExecReload=/usr/bin/miro-siem check --config /etc/miro-siem/config.toml"
+# shellcheck disable=SC2016  # systemd's variable, not the shell's
 claim "a reload is a SIGHUP" has 'ExecReload=/bin/kill -HUP $MAINPID'
 claim "the user exists only while it runs" has "DynamicUser=yes"
 claim "the state is private" has "StateDirectoryMode=0700"
