@@ -86,9 +86,10 @@ fn cursor(params: &Params, listing: &Listing, page: &Page, fault: Option<PageFau
     }
 }
 
-/// Base64 of `<epoch milliseconds>|<number>`, as the specification's example decodes.
+/// Base64 of `<epoch milliseconds>|<number>`, as the specification's example decodes. Twenty digits make it end in `==`, which a client has
+/// to encode.
 fn text(key: Key) -> String {
-    encode(format!("{}|{}", key.at_us.div_euclid(1_000), key.number).as_bytes())
+    encode(format!("{}|{:020}", key.at_us.div_euclid(1_000), key.number).as_bytes())
 }
 
 fn key(cursor: &str) -> Option<Key> {
@@ -171,6 +172,7 @@ mod tests {
         assert_eq!(encode(b"1669885200000|123"), "MTY2OTg4NTIwMDAwMHwxMjM=");
         for number in [1, 12, 123, u64::MAX] {
             let wanted = Key { at_us: 1_669_885_200_000_000, number };
+            assert!(text(wanted).ends_with('='));
             assert_eq!(key(&text(wanted)), Some(wanted));
         }
         for bad in ["%", "MTIz", "a", "bm90fGE="] {

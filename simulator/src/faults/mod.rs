@@ -214,7 +214,9 @@ impl Faults {
     }
 
     pub(crate) fn order(&self, order: FaultOrder) {
-        self.state().orders.push_back(order);
+        if order.times > 0 {
+            self.state().orders.push_back(order);
+        }
     }
 
     pub(crate) fn clear(&self) {

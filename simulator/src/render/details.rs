@@ -75,7 +75,9 @@ fn put_client(renderer: &Renderer, facts: &Facts, mix: &mut Mix, out: &mut Vec<u
     out.extend_from_slice(agent.as_bytes());
     out.extend_from_slice(b"\",\"sessionAgeSeconds\":");
     json::put_u64(out, mix.below(30_000));
-    out.extend_from_slice(b"},\"requestId\":\"");
+    out.extend_from_slice(b",\"appVersion\":\"2026.46.3\",\"platform\":\"web\",\"deviceId\":\"");
+    json::put_uuid(out, mix);
+    out.extend_from_slice(b"\"},\"requestId\":\"");
     json::put_uuid(out, mix);
     out.push(b'"');
 }

@@ -71,7 +71,7 @@ pub(crate) fn write(org: &Organisation, now: DateTime<Utc>, days: u32, audit_eve
         takeover(org, 1, midnight - 23 * DAY_US + 1_250 * MINUTE_US, &mut events);
     }
     if live {
-        takeover(org, 2, now_us + 2 * MINUTE_US, &mut events);
+        takeover(org, 2, now_us + 30 * SECOND_US, &mut events);
     }
     events.sort_by_key(|event| event.at_us);
     events

@@ -15,42 +15,42 @@ use tokio::net::TcpStream;
 
 /// What came back, perhaps not all of it.
 #[derive(Debug, Default)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
     /// How reading ended; `None` where the whole body came.
-    pub broken: Option<io::ErrorKind>,
+    pub(crate) broken: Option<io::ErrorKind>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
 
 /// A request in parts.
 #[derive(Clone, Debug)]
-pub struct Ask<'a> {
-    pub method: &'a str,
-    pub path: &'a str,
-    pub token: Option<&'a str>,
-    pub body: &'a [u8],
-    pub content_type: &'a str,
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) body: &'a [u8],
+    pub(crate) content_type: &'a str,
     /// Stop reading after that many bytes of body.
-    pub body_max: usize,
+    pub(crate) body_max: usize,
 }
 
 impl<'a> Ask<'a> {
-    pub fn get(path: &'a str, token: &'a str) -> Self {
+    pub(crate) fn get(path: &'a str, token: &'a str) -> Self {
         Self { method: "GET", path, token: Some(token), body: b"", content_type: "application/json", body_max: usize::MAX }
     }
 
-    pub fn post(path: &'a str, body: &'a [u8], content_type: &'a str) -> Self {
+    pub(crate) fn post(path: &'a str, body: &'a [u8], content_type: &'a str) -> Self {
         Self { method: "POST", token: None, body, content_type, ..Self::get(path, "") }
     }
 }
@@ -58,7 +58,7 @@ impl<'a> Ask<'a> {
 /// Sends one request on a connection of its own.
 ///
 /// Fails where the connection ends before a status line.
-pub async fn send(running: &Running, ask: Ask<'_>) -> io::Result<Answer> {
+pub(crate) async fn send(running: &Running, ask: Ask<'_>) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(running.address()).await?;
     let mut head = format!("{} {} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n", ask.method, ask.path);
     if let Some(token) = ask.token {
@@ -119,16 +119,16 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
     (body, false)
 }
 
-pub async fn get(running: &Running, path: &str, token: &str) -> Answer {
+pub(crate) async fn get(running: &Running, path: &str, token: &str) -> Answer {
     send(running, Ask::get(path, token)).await.expect("an answer")
 }
 
-pub fn start_time() -> DateTime<Utc> {
+pub(crate) fn start_time() -> DateTime<Utc> {
     "2026-11-20T13:00:00Z".parse().expect("a time")
 }
 
 /// A small organisation at a fixed moment; its clock stands still.
-pub fn small() -> SimConfig {
+pub(crate) fn small() -> SimConfig {
     SimConfig {
         now: start_time(),
         audit_events: 700,
@@ -140,23 +140,23 @@ pub fn small() -> SimConfig {
     }
 }
 
-pub async fn started(config: SimConfig) -> Running {
+pub(crate) async fn started(config: SimConfig) -> Running {
     let now = config.now;
     let running = Simulator::start(config).await.expect("a free port");
     running.sim().clock().freeze_at(now);
     running
 }
 
-pub fn token<'a>(running: &'a Running, name: &str) -> &'a str {
+pub(crate) fn token<'a>(running: &'a Running, name: &str) -> &'a str {
     running.sim().auth().token(name).expect("the seed's tokens have this name")
 }
 
-pub fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// The path of a listing of a window, with what else is wanted.
-pub fn listing(running: &Running, stream: Stream, from: DateTime<Utc>, to: DateTime<Utc>, more: &str) -> String {
+pub(crate) fn listing(running: &Running, stream: Stream, from: DateTime<Utc>, to: DateTime<Utc>, more: &str) -> String {
     let org = running.sim().org_id();
     let (from, to) = (from.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), to.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
     match stream {
@@ -176,7 +176,14 @@ struct RawPage<'a> {
 }
 
 /// Everything in a window, page by page, as the bytes that came.
-pub async fn collect(running: &Running, stream: Stream, from: DateTime<Utc>, to: DateTime<Utc>, limit: usize, more: &str) -> Vec<Vec<u8>> {
+pub(crate) async fn collect(
+    running: &Running,
+    stream: Stream,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    limit: usize,
+    more: &str,
+) -> Vec<Vec<u8>> {
     let mut events = Vec::new();
     let mut cursor: Option<String> = None;
     for _ in 0..20_000 {
@@ -197,12 +204,12 @@ pub async fn collect(running: &Running, stream: Stream, from: DateTime<Utc>, to:
     panic!("the listing has no end");
 }
 
-pub fn raws(events: &[TruthEvent]) -> Vec<Vec<u8>> {
+pub(crate) fn raws(events: &[TruthEvent]) -> Vec<Vec<u8>> {
     events.iter().map(|event| event.raw.clone()).collect()
 }
 
-pub fn days(count: i64) -> TimeDelta {
+pub(crate) fn days(count: i64) -> TimeDelta {
     TimeDelta::days(count)
 }
 
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
