@@ -10,8 +10,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILE_LINES_MAX = 600
-# rustfmt wraps code at 140; an operator's sentence or a row of a table may go on.
-LINE_CHARS_MAX = 170
+# For scripts; rustfmt wraps Rust at 140 itself, and what it leaves longer are texts that would have to be torn apart.
+LINE_CHARS_MAX = 160
 CODE = {".rs", ".sh", ".py", ".mjs"}
 # Written by programs, or not prose and code of ours.
 EXEMPT = {"Cargo.lock", "LICENSE"}
@@ -55,12 +55,12 @@ def limits(name, text):
         if len(lines) > FILE_LINES_MAX:
             yield f"{name}: {len(lines)} lines, at most {FILE_LINES_MAX}: split it by what it is about"
         for number, line in enumerate(lines, 1):
-            if len(line) > LINE_CHARS_MAX:
+            if len(line) > LINE_CHARS_MAX and not name.endswith(".rs"):
                 yield f"{name}:{number}: {len(line)} characters, at most {LINE_CHARS_MAX}"
 
 
 def front_pages(name, text):
-    if re.match(r"(src|simulator/src|testbed/src)/.*\.rs$", name) and not text.startswith("//! "):
+    if re.match(r"(src|simulator/src|testbed/src)/.*\.rs$", name) and not name.endswith("/tests.rs") and not text.startswith("//! "):
         yield f"{name}: begins without the sentence that says what it is for"
 
 
@@ -78,7 +78,7 @@ def try_rules():
     for rule, _, pattern, wrong, right in FORBIDDEN:
         assert re.search(pattern, wrong), f"the rule on {rule} does not find {wrong!r}"
         assert not re.search(pattern, right), f"the rule on {rule} finds {right!r}"
-    assert list(limits("a.rs", "x\n" * (FILE_LINES_MAX + 1))) and list(limits("a.rs", "x" * (LINE_CHARS_MAX + 1)))
+    assert list(limits("a.rs", "x\n" * (FILE_LINES_MAX + 1))) and list(limits("a.py", "x" * (LINE_CHARS_MAX + 1)))
     assert list(front_pages("src/a.rs", "use x;")) and not list(front_pages("src/a.rs", "//! What it is for.\n"))
     assert list(shells("a", "#!/bin/sh\n")) and not list(shells("a", "#!/usr/bin/env bash\nset -euo pipefail\n"))
 
