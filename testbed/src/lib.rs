@@ -12,6 +12,7 @@
 //!
 //! What it does not do: index, search, check schemas beyond the rules named, or survive a restart. Everything is in memory.
 
+mod accept;
 pub mod azure;
 pub mod ca;
 pub mod control;
@@ -23,5 +24,8 @@ pub mod ledger;
 mod port;
 mod running;
 pub mod sumo;
+mod switch;
+pub mod syslog;
+mod wire;
 
 pub use running::{Running, StartError};

@@ -32,9 +32,13 @@ impl Port {
         self.addr
     }
 
-    /// Opens the port: from here on connections are accepted, until the listener is dropped.
-    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
+    /// Opens the port: from here on connections are accepted, until the listener is dropped. A small receive buffer makes a
+    /// sender notice early that nobody reads; none leaves its size to the kernel.
+    pub(crate) fn listen(&self, receive_buffer_bytes: Option<u32>) -> io::Result<TcpListener> {
         let socket = reusable(self.addr)?;
+        if let Some(bytes) = receive_buffer_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         socket.bind(self.addr)?;
         socket.listen(BACKLOG)
     }

@@ -13,12 +13,12 @@ use super::{
     decode::{Encoding, encoding_of, unpack},
     read::{self, ReadError},
     server::Shared,
-    wire::Wire,
     write::{After, cut, encode, scripted},
 };
 use crate::{
     faults::{Fault, Take, Then},
     ledger::Counters,
+    wire::Wire,
 };
 
 /// How long a sender may be quiet between two requests. Splunk keeps idle connections for two hours, Sumo for thirty seconds; a

@@ -13,7 +13,6 @@ mod connection;
 mod decode;
 mod read;
 mod server;
-mod wire;
 mod write;
 
 use std::sync::Arc;

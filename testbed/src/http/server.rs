@@ -1,34 +1,18 @@
-//! Accepts connections, and can be taken down and brought up again on the same port.
+//! A port that serves HTTP, and can be taken down and brought up again.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use rustls::ServerConfig;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::{JoinHandle, JoinSet},
-    time::timeout,
-};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpStream;
 
-use super::{Service, connection, wire::Wire};
+use super::{Service, connection};
 use crate::{
+    accept::{Connections, accept, secure},
     faults::Faults,
     ledger::{Counters, Ledger},
     port::Port,
+    switch::Switch,
 };
-
-/// Connections served at once; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 1024;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause after a failed accept, which most often means that file descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What every connection of a server needs.
 #[derive(Debug)]
@@ -44,13 +28,7 @@ pub(super) struct Shared<S> {
 pub(crate) struct Server<S> {
     port: Port,
     shared: Arc<Shared<S>>,
-    listening: Mutex<Option<Listening>>,
-}
-
-#[derive(Debug)]
-struct Listening {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    listening: Switch,
 }
 
 impl<S: Service> Server<S> {
@@ -70,7 +48,7 @@ impl<S: Service> Server<S> {
         let server = Self {
             port: Port::reserve(addr)?,
             shared,
-            listening: Mutex::default(),
+            listening: Switch::default(),
         };
         server.up()?;
         Ok(server)
@@ -82,92 +60,28 @@ impl<S: Service> Server<S> {
 
     /// Opens the port; nothing happens when it is open already.
     pub(crate) fn up(&self) -> io::Result<()> {
-        let mut listening = self
-            .listening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if listening.is_none() {
-            let listener = self.port.listen()?;
-            let stop = CancellationToken::new();
-            let task = tokio::spawn(accept(listener, Arc::clone(&self.shared), stop.clone()));
-            *listening = Some(Listening { stop, task });
-        }
-        Ok(())
+        self.listening.on(|stop| {
+            Ok(accept(
+                self.port.listen(None)?,
+                Arc::clone(&self.shared),
+                stop,
+            ))
+        })
     }
 
     /// Closes the port and every connection, as a killed process would; returns when new connections are refused.
     pub(crate) async fn down(&self) {
-        let listening = self
-            .listening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Listening { stop, task }) = listening {
-            stop.cancel();
-            // It only fails when the task panicked, and then the port is closed as well.
-            let _ = task.await;
-        }
+        self.listening.off().await;
     }
 }
 
-impl<S> Drop for Server<S> {
-    fn drop(&mut self) {
-        let listening = self
-            .listening
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(listening) = listening {
-            listening.stop.cancel();
+impl<S: Service> Connections for Shared<S> {
+    async fn serve(&self, socket: TcpStream) {
+        Counters::add(&self.ledger.counters().connections, 1);
+        // Small answers should not wait for the sender's next packet.
+        let _ = socket.set_nodelay(true);
+        if let Some(wire) = secure(socket, self.tls.as_ref()).await {
+            connection::serve(wire, self).await;
         }
     }
-}
-
-async fn accept<S: Service>(
-    listener: TcpListener,
-    shared: Arc<Shared<S>>,
-    stop: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let accepting = async {
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((socket, _)) => {
-                    let shared = Arc::clone(&shared);
-                    connections.spawn(async move {
-                        serve(socket, &shared).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            }
-            while connections.try_join_next().is_some() {}
-        }
-    };
-    stop.run_until_cancelled(accepting).await;
-    drop(listener);
-    connections.shutdown().await;
-}
-
-async fn serve<S: Service>(socket: TcpStream, shared: &Shared<S>) {
-    Counters::add(&shared.ledger.counters().connections, 1);
-    // Small answers should not wait for the sender's next packet.
-    let _ = socket.set_nodelay(true);
-    let wire = match &shared.tls {
-        None => Wire::Plain(socket),
-        Some(config) => match timeout(
-            HANDSHAKE_TIMEOUT,
-            TlsAcceptor::from(Arc::clone(config)).accept(socket),
-        )
-        .await
-        {
-            Ok(Ok(tls)) => Wire::Tls(Box::new(tls)),
-            Ok(Err(_)) | Err(_) => return,
-        },
-    };
-    connection::serve(wire, shared).await;
 }
