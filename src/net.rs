@@ -2,9 +2,11 @@
 
 use std::{error::Error as _, path::Path, time::Duration};
 
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use thiserror::Error;
 
-use crate::config::settings::TlsSettings;
+use crate::{config::settings::TlsSettings, event::Timestamp};
 
 /// Tells receivers who is calling.
 pub const USER_AGENT: &str = concat!("miro-siem/", env!("CARGO_PKG_VERSION"));
@@ -192,4 +194,133 @@ pub fn describe(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     if causes.is_empty() { "the request failed".to_owned() } else { causes.join(": ") }
+}
+
+/// Why an answer could not be read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// It is larger than it may be.
+    TooLarge {
+        /// How large it may be.
+        bytes_max: u64,
+    },
+    /// Nothing came for that long in the middle of it.
+    Stalled {
+        /// For how long.
+        after: Duration,
+    },
+    /// The connection failed.
+    Transport {
+        /// How.
+        fault: TransportFault,
+        /// The causes, see [`describe`].
+        detail: String,
+    },
+}
+
+impl BodyFault {
+    /// The fault of a request that has no answer, or whose answer broke off.
+    pub fn of(error: &reqwest::Error) -> Self {
+        Self::Transport { fault: TransportFault::of(error), detail: describe(error) }
+    }
+}
+
+/// Room that is made for a body before its first byte is there: the length that a server claims is not believed further than this.
+const BODY_BYTES_BELIEVED: u64 = 1024 * 1024;
+
+/// Reads a body to its end, up to `bytes_max`; `stall` bounds the wait for each piece. A body that announces itself as larger is refused
+/// before any of it is read.
+pub async fn read_body(mut response: reqwest::Response, bytes_max: u64, stall: Duration) -> Result<Bytes, BodyFault> {
+    let too_large = BodyFault::TooLarge { bytes_max };
+    let announced = response.content_length().unwrap_or(0);
+    if announced > bytes_max {
+        return Err(too_large);
+    }
+    let mut body = BytesMut::with_capacity(usize::try_from(announced.min(BODY_BYTES_BELIEVED)).unwrap_or(0));
+    while let Some(piece) = next_piece(&mut response, stall).await? {
+        if (body.len() + piece.len()) as u64 > bytes_max {
+            return Err(too_large);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// Reads the beginning of a body, for an error's sake: whatever came before it ended, broke, stalled or reached `bytes_max`.
+pub async fn read_body_start(mut response: reqwest::Response, bytes_max: usize, stall: Duration) -> Bytes {
+    let mut body = BytesMut::new();
+    while let Ok(Some(piece)) = next_piece(&mut response, stall).await {
+        let room = bytes_max - body.len();
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
+        if body.len() == bytes_max {
+            break;
+        }
+    }
+    body.freeze()
+}
+
+async fn next_piece(response: &mut reqwest::Response, stall: Duration) -> Result<Option<Bytes>, BodyFault> {
+    match tokio::time::timeout(stall, response.chunk()).await {
+        Ok(piece) => piece.map_err(|error| BodyFault::of(&error)),
+        Err(_) => Err(BodyFault::Stalled { after: stall }),
+    }
+}
+
+/// When the other side answered, by its own clock: the `Date` header.
+pub fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(DATE)?.to_str().ok()?)
+}
+
+/// The wait that a server dictates: `Retry-After`, in seconds or as a date (RFC 9110 section 10.2.3). A date is measured against the
+/// answer's own `Date`, so that a wrong clock on either side does not matter, else against `now`.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse::<u64>() {
+        Ok(secs) => Some(Duration::from_secs(secs)),
+        Err(_) => Some(http_date(value)?.since(server_time(headers).unwrap_or(now))),
+    }
+}
+
+/// Reads a date in any of the three forms of RFC 9110 section 5.6.7.
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    FORMS.iter().find_map(|form| chrono::NaiveDateTime::parse_from_str(text.trim(), form).ok()).map(|time| time.and_utc().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_http_date_is_read() {
+        let expected = Some(Timestamp::from_millis(784_111_777_000));
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(http_date(text), expected, "{text}");
+        }
+        assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[track_caller]
+    fn check(headers: &[(&'static str, &'static str)], expected: Option<Duration>) {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), reqwest::header::HeaderValue::from_static(value)))
+            .collect();
+        let now = Timestamp::from_millis(784_111_777_000);
+        assert_eq!(retry_after(&headers, now), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn a_dictated_wait_is_read_in_both_forms() {
+        check(&[], None);
+        check(&[("retry-after", "soon")], None);
+        check(&[("retry-after", "-1")], None);
+        check(&[("retry-after", "7")], Some(Duration::from_secs(7)));
+        check(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], Some(Duration::from_secs(10)));
+        check(&[("retry-after", "Sun, 06 Nov 1994 08:49:17 GMT")], Some(Duration::ZERO));
+        check(
+            &[("retry-after", "Sun, 06 Nov 1994 09:49:47 GMT"), ("date", "Sun, 06 Nov 1994 09:49:37 GMT")],
+            Some(Duration::from_secs(10)),
+        );
+    }
 }

@@ -1,0 +1,72 @@
+//! One log of one organisation, page by page.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::{
+    Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota,
+    api::{Api, Get},
+    auth::TokenSource,
+    decode,
+    sentence::{Call, Place},
+};
+use crate::event::{OrgName, StreamId, Timestamp};
+
+/// Miro's side of one stream.
+#[derive(Debug)]
+pub struct LogClient {
+    kind: LogKind,
+    api: Api,
+    org_id: Arc<OrgId>,
+}
+
+impl LogClient {
+    /// The client of that log. `auth` and `quota` belong together: streams that share a token share both.
+    pub fn new(connection: Connection, org: OrgName, kind: LogKind, org_id: Arc<OrgId>, auth: Arc<dyn TokenSource>, quota: Quota) -> Self {
+        let api = Api { connection, stream: StreamId::new(org, kind.stream()), auth, quota };
+        Self { kind, api, org_id }
+    }
+
+    /// The quota that this client draws on.
+    pub fn quota(&self) -> &Quota {
+        &self.api.quota
+    }
+
+    async fn fetch(&self, request: PageRequest<'_>) -> Result<Page, MiroError> {
+        let get = self.get(request).await?;
+        let call = get.call;
+        let answer = self.api.get(get).await?;
+        let decoded = decode::page(&answer.body, self.kind.time_field()).map_err(|fault| self.api.misshapen(call, &fault))?;
+        tracing::debug!(stream = %self.api.stream, events = decoded.events.len(), bytes = answer.body.len(), "page received");
+        Ok(Page { events: decoded.events, next: decoded.next, quota: answer.quota, server_time: answer.server_time })
+    }
+
+    async fn get<'a>(&self, request: PageRequest<'a>) -> Result<Get<'a>, MiroError> {
+        let kind = self.kind;
+        let org_id = if kind.needs_org() { self.org_id.get(&self.api).await? } else { "" };
+        let limit = kind.page_size(request.limit);
+        let (window, limit_text) = (kind.window(request.window), limit.to_string());
+        let mut query = vec![
+            (window.from.0, window.from.1.as_str()),
+            (window.to.0, window.to.1.as_str()),
+            ("limit", limit_text.as_str()),
+            ("sorting", window.sorting),
+        ];
+        let cursor = request.cursor.map(super::Cursor::as_str);
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let place = if cursor.is_some() { Place::Later } else { Place::First };
+        let url = self.api.connection.url(&kind.path(org_id), &query);
+        Ok(Get { call: Call::Page { kind, limit, place }, url, cost: kind.cost(), cursor })
+    }
+}
+
+impl Pages for LogClient {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>> {
+        Box::pin(self.fetch(request))
+    }
+
+    fn token_expires_at(&self) -> Option<Timestamp> {
+        self.api.auth.expires_at()
+    }
+}
