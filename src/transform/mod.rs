@@ -57,10 +57,7 @@ pub struct Transform {
 impl Transform {
     /// With those settings, for events of that stream.
     pub fn new(settings: &TransformSettings, stream: &StreamId) -> Self {
-        Self {
-            filter: Filter::new(&settings.filter, stream.kind),
-            formatter: Formatter::new(settings.format, settings.provenance, stream),
-        }
+        Self { filter: Filter::new(&settings.filter, stream.kind), formatter: Formatter::new(settings.format, settings.provenance, stream) }
     }
 
     /// Adds the event's record to `out`, or leaves the event out.
