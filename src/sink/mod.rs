@@ -16,6 +16,16 @@ use thiserror::Error;
 
 use crate::event::{Event, StreamId};
 
+pub mod build;
+pub mod dead_letters;
+pub mod driver;
+pub mod file;
+mod names;
+mod ndjson;
+pub mod stdout;
+
+pub use build::{BuildError, Built, build};
+
 /// A destination.
 pub trait Sink: Send + Sync + Debug {
     /// Tries whether the receiver can be reached and takes our credentials, without sending an event. What cannot be tried is `Ok`.

@@ -1,0 +1,121 @@
+//! From settings to a sink: the one place that knows every kind.
+
+use std::{io, sync::Arc, time::Duration};
+
+use thiserror::Error;
+
+use super::{
+    Sink,
+    driver::Limits,
+    file::{FileSink, TemplateError},
+    stdout::StdoutSink,
+};
+use crate::{
+    config::settings::{Provenance, SinkKindSettings, SinkSettings},
+    event::SinkName,
+    net::TlsError,
+    transform::TransformSettings,
+};
+
+/// A sink, and how its driver is to treat it.
+#[derive(Debug)]
+pub struct Built {
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
+    /// How much it is sent at once, and how long things may take.
+    pub limits: Limits,
+    /// What it is sent.
+    pub transform: TransformSettings,
+}
+
+/// Why a sink could not be made.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// TLS could not be set up.
+    #[error("sinks.{sink}: {source}")]
+    Tls {
+        /// The sink.
+        sink: SinkName,
+        /// What failed.
+        source: TlsError,
+    },
+    /// The path of a file sink cannot be filled in.
+    #[error("sinks.{sink}.path: {source}")]
+    Path {
+        /// The sink.
+        sink: SinkName,
+        /// What is wrong with it.
+        source: TemplateError,
+    },
+    /// The operating system refused something.
+    #[error("sinks.{sink}: failed to {action}: {source}")]
+    Io {
+        /// The sink.
+        sink: SinkName,
+        /// What was being done.
+        action: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// This build has no sink of that type.
+    #[error("sinks.{sink}: this build of miro-siem has no sink of the type {kind}")]
+    Missing {
+        /// The sink.
+        sink: SinkName,
+        /// The type.
+        kind: &'static str,
+    },
+}
+
+/// What a kind of sink is sent at once where the configuration does not say.
+struct Defaults {
+    events_max: usize,
+    bytes_max: usize,
+    /// How long a delivery may take beyond `timeout`, such as for a receiver's later acknowledgement.
+    extra_time: Duration,
+    /// Whether the record itself carries our provenance if it is on: not where it travels beside it.
+    in_record: Provenance,
+}
+
+/// Large enough that a synced write per batch does not matter, small enough that two of them in memory do not either.
+const LINES: Defaults = Defaults { events_max: 2_000, bytes_max: 2 << 20, extra_time: Duration::ZERO, in_record: Provenance::On };
+
+/// Makes a sink. Reads certificates where there are any; connects to nobody.
+pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
+    let sink_name = || settings.name.clone();
+    let missing = |kind| Err(BuildError::Missing { sink: sink_name(), kind });
+    let (sink, defaults): (Arc<dyn Sink>, Defaults) = match &settings.kind {
+        SinkKindSettings::Stdout => {
+            let sink = StdoutSink::new().map_err(|source| BuildError::Io { sink: sink_name(), action: "start a thread", source })?;
+            (Arc::new(sink), LINES)
+        }
+        SinkKindSettings::File(file) => {
+            let sink = FileSink::new(file).map_err(|source| BuildError::Path { sink: sink_name(), source })?;
+            (Arc::new(sink), LINES)
+        }
+        SinkKindSettings::SplunkHec(_) => return missing("splunk_hec"),
+        SinkKindSettings::AzureMonitor(_) => return missing("azure_monitor"),
+        SinkKindSettings::Sumo(_) => return missing("sumo"),
+        SinkKindSettings::Syslog(_) => return missing("syslog"),
+    };
+    Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })
+}
+
+fn limits(settings: &SinkSettings, defaults: &Defaults) -> Limits {
+    Limits {
+        events_max: settings.batch_events_max.unwrap_or(defaults.events_max),
+        bytes_max: settings.batch_bytes_max.unwrap_or(defaults.bytes_max),
+        flush_interval: settings.flush_interval,
+        deliver_timeout: settings.timeout + defaults.extra_time,
+        retry_initial: settings.retry_initial,
+        retry_max: settings.retry_max,
+    }
+}
+
+fn transform(settings: &SinkSettings, defaults: &Defaults) -> TransformSettings {
+    let provenance = match defaults.in_record {
+        Provenance::On => settings.provenance,
+        Provenance::Off => Provenance::Off,
+    };
+    TransformSettings { provenance, ..TransformSettings::of(settings) }
+}

@@ -1,0 +1,202 @@
+//! From the journal into a batch: reads ahead by one chunk, filters, formats, and decides when a batch is ready to leave.
+
+use std::collections::VecDeque;
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{Driver, Flow, Shutdown, pending::Pending, state};
+use crate::{
+    event::{Event, Position},
+    journal::{Chunk, JournalError, Read},
+    retry::Backoff,
+    transform::{Transform, Transformed},
+};
+
+/// A sink that filters nearly everything acks now and then, so that the journal can let go and memory stays bounded.
+const FILTERED_MAX: usize = 10_000;
+
+/// What filling came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// There is something to deliver or to ack.
+    Batch,
+    /// Everything has been delivered, and that was asked for.
+    Drained,
+    /// It is time to stop.
+    Stopped,
+}
+
+/// The stream's events that come next.
+#[derive(Debug)]
+pub(super) struct Feed<'a> {
+    driver: &'a Driver,
+    transform: Transform,
+    head: watch::Receiver<Position>,
+    /// Read from the journal, not yet in a batch.
+    chunk: VecDeque<Event>,
+    /// Where to read on.
+    read_up_to: Position,
+    /// Where the next batch begins.
+    after: Position,
+    backoff: Backoff,
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(driver: &'a Driver, after: Position) -> Self {
+        Self {
+            driver,
+            transform: Transform::new(&driver.transform, &driver.stream),
+            head: driver.journal.head(),
+            chunk: VecDeque::new(),
+            read_up_to: after,
+            after,
+            backoff: driver.backoff(),
+        }
+    }
+
+    /// Makes the next batch: returns when it is full, when its first event has waited long enough, or when there is something to ack.
+    pub(super) async fn fill(&mut self, pending: &mut Pending, shutdown: &Shutdown) -> Filled {
+        pending.clear(self.after);
+        let mut leaves_at = None;
+        loop {
+            if shutdown.stop.is_cancelled() {
+                return Filled::Stopped;
+            }
+            if self.take_from_chunk(pending) == Room::None {
+                break;
+            }
+            let head = *self.head.borrow_and_update();
+            if self.read_up_to < head {
+                if self.read(shutdown).await == Flow::Stop {
+                    return Filled::Stopped;
+                }
+                continue;
+            }
+            pending.extend_to(self.read_up_to);
+            if pending.len() == 0 && pending.filtered_len() > 0 {
+                break;
+            }
+            leaves_at = leaves_at.or_else(|| pending.first().map(|first| self.latest_departure(first)));
+            match self.wait_for_more(leaves_at, shutdown).await {
+                Wait::More => {}
+                Wait::Enough => break,
+                Wait::Drained => return Filled::Drained,
+                Wait::Stopped => return Filled::Stopped,
+            }
+        }
+        self.after = pending.end();
+        Filled::Batch
+    }
+
+    /// Moves events from the chunk into the batch, until one of them has no more to give.
+    fn take_from_chunk(&mut self, pending: &mut Pending) -> Room {
+        let limits = self.driver.sink.limits();
+        while let Some(event) = self.chunk.pop_front() {
+            if pending.len() >= limits.events_max.max(1) || pending.filtered_len() >= FILTERED_MAX {
+                self.chunk.push_front(event);
+                return Room::None;
+            }
+            if self.transform.apply(&event, pending.payloads()) == Transformed::Filtered {
+                pending.push_filtered(event.position);
+            } else if pending.len() > 0 && pending.bytes() > limits.bytes_max {
+                pending.undo();
+                self.chunk.push_front(event);
+                return Room::None;
+            } else {
+                pending.push(event);
+            }
+        }
+        let full = pending.len() >= limits.events_max.max(1) || pending.bytes() >= limits.bytes_max;
+        if full { Room::None } else { Room::Some }
+    }
+
+    /// Reads one chunk, however long it takes.
+    async fn read(&mut self, shutdown: &Shutdown) -> Flow {
+        let driver = self.driver;
+        let limits = driver.sink.limits();
+        let mut failures = 0_u64;
+        loop {
+            let read = Read {
+                stream: driver.stream.clone(),
+                after: self.read_up_to,
+                events_max: limits.events_max.max(1),
+                bytes_max: limits.bytes_max,
+            };
+            let result = tokio::select! {
+                biased;
+                () = shutdown.stop.cancelled() => return Flow::Stop,
+                result = driver.journal.read(read) => result,
+            };
+            match result {
+                Ok(chunk) if self.is_progress(&chunk) => {
+                    if failures > 0 {
+                        driver.sink.recovered(&driver.stream);
+                    }
+                    self.take_chunk(chunk);
+                    return Flow::Continue;
+                }
+                // A newer position is known, and yet there is nothing up to it: asking again at full speed would not help.
+                Ok(_) => tracing::debug!(sink = %driver.sink.name(), stream = %driver.stream, "journal read made no progress"),
+                Err(JournalError::Closed) => return Flow::Stop,
+                Err(error) => driver.sink.failed(&driver.stream, state::Failure::journal(error.to_string())),
+            }
+            failures += 1;
+            if driver.wait(self.backoff.next_wait(), shutdown).await == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
+    }
+
+    fn is_progress(&self, chunk: &Chunk) -> bool {
+        !chunk.events.is_empty() || chunk.up_to > self.read_up_to
+    }
+
+    fn take_chunk(&mut self, chunk: Chunk) {
+        self.backoff.reset();
+        self.read_up_to = self.read_up_to.max(chunk.up_to);
+        self.chunk = chunk.events.into();
+    }
+
+    /// Waits for a newer event, as long as the batch may wait.
+    async fn wait_for_more(&mut self, leaves_at: Option<Instant>, shutdown: &Shutdown) -> Wait {
+        if shutdown.drain.is_cancelled() {
+            return if leaves_at.is_some() { Wait::Enough } else { Wait::Drained };
+        }
+        let flush = async {
+            match leaves_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.stop.cancelled() => Wait::Stopped,
+            () = shutdown.drain.cancelled() => Wait::More,
+            () = flush => Wait::Enough,
+            changed = self.head.changed() => if changed.is_ok() { Wait::More } else { Wait::Stopped },
+        }
+    }
+
+    /// The flush interval counts from when the event was collected, so that one that waited for a delivery before it does not wait
+    /// twice; and never from later than now, whatever the clocks say.
+    fn latest_departure(&self, first: &Event) -> Instant {
+        let waited = self.driver.sink.clock().now().since(first.collected_at);
+        Instant::now() + self.driver.sink.limits().flush_interval.saturating_sub(waited)
+    }
+}
+
+/// Whether a batch takes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Some,
+    None,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    More,
+    Enough,
+    Drained,
+    Stopped,
+}
