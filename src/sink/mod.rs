@@ -16,6 +16,10 @@ use thiserror::Error;
 
 use crate::event::{Event, StreamId};
 
+pub mod http;
+pub mod splunk_hec;
+pub mod sumo;
+
 /// A destination.
 pub trait Sink: Send + Sync + Debug {
     /// Tries whether the receiver can be reached and takes our credentials, without sending an event. What cannot be tried is `Ok`.
