@@ -1,1 +1,26 @@
-//! placeholder
+//! Stand-ins for receivers that cannot be installed on a test machine, with their quirks.
+//!
+//! ```text
+//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo ──► ledger
+//!                └────► syslog (scripted connections) ─────────────────────────► ledger
+//! ```
+//!
+//! What it promises: a receiver answers as the real one does, including the answers that mislead (a 204 for data that is thrown
+//! away, a 400 that took half of the batch, an acknowledgement that can be read once), and its [`ledger`] says exactly which
+//! bytes it took, how often and in which order. Rules come from vendor pages and published measurements; where a stand-in is
+//! stricter than what is known, its documentation says so.
+//!
+//! What it does not do: index, search, check schemas beyond the rules named, or survive a restart. Everything is in memory.
+
+pub mod azure;
+pub mod ca;
+pub mod faults;
+pub mod hec;
+pub mod http;
+mod json;
+pub mod ledger;
+mod port;
+mod running;
+pub mod sumo;
+
+pub use running::{Running, StartError};

@@ -1,1 +1,2 @@
+//! Placeholder while the library comes first.
 fn main() {}
