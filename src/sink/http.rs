@@ -74,6 +74,19 @@ impl Http {
         Ok(Self { client: net::http_client(&connection.tls, connection.timeout)? })
     }
 
+    /// A client that uses no proxy, for an endpoint that exists on this machine alone.
+    pub fn direct(connection: &Connection) -> Result<Self, TlsError> {
+        let client = reqwest::Client::builder()
+            .user_agent(net::USER_AGENT)
+            .no_proxy()
+            .timeout(connection.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_backend_preconfigured(net::client_tls(&connection.tls)?)
+            .build()
+            .map_err(|error| TlsError::Setup(net::describe(&error)))?;
+        Ok(Self { client })
+    }
+
     /// The client, to begin a request with.
     pub fn client(&self) -> &reqwest::Client {
         &self.client

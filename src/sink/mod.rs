@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::event::{Event, StreamId};
 
+pub mod azure_monitor;
 pub mod http;
 pub mod splunk_hec;
 pub mod sumo;
