@@ -16,13 +16,17 @@ use thiserror::Error;
 
 use crate::event::{Event, StreamId};
 
+pub mod azure_monitor;
 pub mod build;
 pub mod dead_letters;
 pub mod driver;
 pub mod file;
+pub mod http;
 mod names;
 mod ndjson;
+pub mod splunk_hec;
 pub mod stdout;
+pub mod sumo;
 
 pub use build::{BuildError, Built, build};
 
