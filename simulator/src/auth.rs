@@ -77,11 +77,11 @@ pub struct AuthConfig {
     pub apps: Vec<OAuthApp>,
 }
 
-impl AuthConfig {
-    /// One static token for each purpose (`siem`, `ediscovery`, `ai`), one for everything (`admin`), and one app, all named by the seed.
-    #[must_use]
-    pub fn from_seed(seed: u64) -> Self {
-        let mut mix = Mix::of(&[seed, KEY_TOKEN]);
+impl Default for AuthConfig {
+    /// One static token for each purpose (`siem`, `ediscovery`, `ai`), one for everything (`admin`), and one app: the same in every simulator,
+    /// whatever its seed.
+    fn default() -> Self {
+        let mut mix = Mix::of(&[KEY_TOKEN]);
         let mut token = |name: &str, scopes: &[&str]| StaticToken {
             name: name.to_owned(),
             token: mint(&mut mix),
@@ -105,7 +105,9 @@ impl AuthConfig {
         };
         Self { tokens, apps: vec![app] }
     }
+}
 
+impl AuthConfig {
     /// The static token of that name.
     #[must_use]
     pub fn token(&self, name: &str) -> Option<&str> {

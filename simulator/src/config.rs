@@ -173,9 +173,8 @@ const AI_PER_DAY: u64 = 44;
 
 impl Default for SimConfig {
     fn default() -> Self {
-        let seed = 1;
         Self {
-            seed,
+            seed: 1,
             now: Utc::now(),
             days: 0,
             audit_events: 0,
@@ -199,7 +198,7 @@ impl Default for SimConfig {
             beyond_retention: BeyondRetention::Clamp,
             faults: FaultPlan::none(),
             latency: Duration::ZERO..=Duration::ZERO,
-            auth: AuthConfig::from_seed(seed),
+            auth: AuthConfig::default(),
         }
         .with_days(90)
     }

@@ -25,7 +25,8 @@ pub struct TruthEvent {
     pub raw: Vec<u8>,
 }
 
-/// Walks the truth of a stream without holding all of it. It sees the events that existed when it was made.
+/// Walks the truth of a stream without holding all of it. It sees the events that existed when it was made, and
+/// perhaps some that were injected since.
 #[derive(Debug)]
 pub struct TruthIter {
     inner: Arc<Inner>,

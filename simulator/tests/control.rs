@@ -155,15 +155,7 @@ fn the_program_announces_itself_serves_the_same_bytes_and_stops_on_sigterm() {
     BufReader::new(program.0.stdout.take().expect("its stdout")).read_line(&mut line).expect("a line");
     let said: Value = serde_json::from_str(&line).expect("JSON");
     let base = SimConfig::default().with_days(7);
-    let sim = Simulator::new(SimConfig {
-        seed: 7,
-        now: start_time(),
-        audit_events: 900,
-        members: 60,
-        late_fraction: 0.1,
-        auth: miro_simulator::AuthConfig::from_seed(7),
-        ..base
-    });
+    let sim = Simulator::new(SimConfig { seed: 7, now: start_time(), audit_events: 900, members: 60, late_fraction: 0.1, ..base });
     assert_eq!(said["org_id"], sim.org_id());
     assert_eq!(said["tokens"]["siem"].as_str(), sim.auth().token("siem"));
     assert_eq!(said["apps"][0]["refresh_token"], sim.auth().apps[0].refresh_token);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Answer, Ask, LONG, collect, days, encode, get, listing, raws, send, small, start_time, started, token};
 use miro_simulator::{Endpoint, Fault, FaultOrder, FaultPlan, Running, SimConfig, Simulator, Stream};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn audit_path(running: &Running, more: &str) -> String {
     listing(running, Stream::Audit, start_time() - days(7), start_time(), more)
@@ -103,11 +103,11 @@ async fn a_reset_before_processing_spares_the_refresh_token_and_one_after_it_doe
 async fn stalls_are_silent_and_then_close() {
     let running = started(small()).await;
     let started_at = Instant::now();
-    let error = meet(&running, Fault::StallBeforeHeaders(400)).await.expect_err("no answer");
+    let error = meet(&running, Fault::StallBeforeHeaders(Duration::from_millis(400))).await.expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     assert!(started_at.elapsed() >= Duration::from_millis(400));
     let started_at = Instant::now();
-    let answer = meet(&running, Fault::StallInBody(400)).await.expect("headers");
+    let answer = meet(&running, Fault::StallInBody(Duration::from_millis(400))).await.expect("headers");
     assert_eq!((answer.status, answer.broken), (200, Some(ErrorKind::UnexpectedEof)));
     assert!(!answer.body.is_empty() && started_at.elapsed() >= Duration::from_millis(400));
 }
@@ -116,7 +116,7 @@ async fn stalls_are_silent_and_then_close() {
 async fn a_trickle_is_slow_and_whole() {
     let running = started(small()).await;
     let started_at = Instant::now();
-    let answer = meet(&running, Fault::Trickle(500)).await.expect("an answer");
+    let answer = meet(&running, Fault::Trickle(Duration::from_millis(500))).await.expect("an answer");
     assert!(started_at.elapsed() >= Duration::from_millis(400), "{:?}", started_at.elapsed());
     assert_eq!((answer.broken, answer.json()["size"].as_u64()), (None, Some(100)));
 }
@@ -246,11 +246,52 @@ async fn faults_by_chance_come_often_and_let_a_patient_client_through() {
 }
 
 #[tokio::test]
+async fn a_router_served_by_others_shows_resets_as_broken_answers() {
+    let sim = Simulator::new(small());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let server = tokio::spawn(axum::serve(listener, sim.router()).into_future());
+    sim.order_fault(FaultOrder::once(Fault::Reset, Endpoint::TokenInfo));
+    let request = format!(
+        "GET /v1/oauth-token HTTP/1.0\r\nhost: sim\r\nauthorization: Bearer {}\r\n\r\n",
+        sim.auth().token("siem").expect("a token")
+    );
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("a sent request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an end");
+        answers.push(answer);
+    }
+    server.abort();
+    assert!(answers[0].contains("content-length: 2") && answers[0].ends_with("\r\n\r\n"), "{}", answers[0]);
+    assert!(answers[1].contains("oAuthToken"), "{}", answers[1]);
+}
+
+#[tokio::test]
+async fn a_request_whose_client_went_away_is_on_the_record() {
+    let running = started(small()).await;
+    running.sim().order_fault(FaultOrder::once(Fault::StallBeforeHeaders(Duration::from_secs(60)), Endpoint::TokenInfo));
+    let path = "/v1/oauth-token";
+    let given_up = tokio::time::timeout(Duration::from_millis(300), send(&running, Ask::get(path, token(&running, "siem")))).await;
+    assert!(given_up.is_err());
+    for _ in 0..100 {
+        if let [request] = running.sim().requests().as_slice() {
+            assert_eq!((request.path.as_str(), request.status), (path, None));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no request was recorded within two seconds");
+}
+
+#[tokio::test]
 async fn a_stopped_simulator_refuses_connections_and_can_run_again_where_it_was() {
     let sim = Simulator::new(small());
     let running = sim.run("127.0.0.1:0").await.expect("a free port");
     let address = running.address();
-    running.sim().order_fault(FaultOrder::once(Fault::StallBeforeHeaders(60_000), Endpoint::TokenInfo));
+    running.sim().order_fault(FaultOrder::once(Fault::StallBeforeHeaders(Duration::from_millis(60_000)), Endpoint::TokenInfo));
     let mut stalled = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET /v1/oauth-token HTTP/1.1\r\nhost: sim\r\nauthorization: Bearer {}\r\n\r\n", token(&running, "siem"));
     stalled.write_all(request.as_bytes()).await.expect("a sent request");

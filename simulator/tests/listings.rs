@@ -199,3 +199,30 @@ async fn events_beyond_retention_are_gone_from_listings_but_not_from_the_truth()
     assert!(kept.len() < truth.len());
     assert!(collect(&running, Stream::Audit, from, start_time(), 500, "").await == kept);
 }
+
+/// Windows and limits by a linear congruence: arbitrary, and the same in every run.
+#[tokio::test]
+async fn any_window_at_any_moment_and_limit_lists_what_was_visible_in_it() {
+    let running = started(SimConfig { late_fraction: 0.3, late_max: Duration::from_secs(86_400), ..small() }).await;
+    let mut state: i64 = 42;
+    let mut below = |bound: i64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33).rem_euclid(bound)
+    };
+    for round in 0..60 {
+        let from = start_time() - days(7) + TimeDelta::milliseconds(below(7 * 86_400_000));
+        let to = from + TimeDelta::milliseconds(below(3 * 86_400_000));
+        let now = start_time() - TimeDelta::milliseconds(below(4 * 86_400_000));
+        let limit = 1 + below(100) as usize;
+        for stream in Stream::ALL {
+            running.sim().clock().freeze_at(start_time());
+            let truth = running.sim().truth(stream, from, to);
+            running.sim().clock().freeze_at(now);
+            let visible: Vec<_> = truth.into_iter().filter(|event| event.visible_at <= now).map(|event| event.raw).collect();
+            assert!(
+                collect(&running, stream, from, to, limit, "").await == visible,
+                "round {round}: {stream} [{from}, {to}) at {now} by {limit}"
+            );
+        }
+    }
+}

@@ -104,10 +104,7 @@ fn cursor(inner: &Inner, listing: &Listing, sent: &Sent, page: &Page, fault: Opt
     let last = || page.last.map_or(Cursor::Absent, |key| Cursor::Text(text(key)));
     match (fault, sent) {
         (Some(PageFault::RepeatCursor), Sent::Whole(_, same)) => return Cursor::Text(same.clone()),
-        // A key before every event of the window: the next page is this one again.
-        (Some(PageFault::RepeatCursor), _) => {
-            return Cursor::Text(text(Key { at_us: listing.from_us - 1, number: 1_000_000_000_000_000_000 }));
-        }
+        (Some(PageFault::RepeatCursor), _) => return Cursor::Text(text(listing.before_all())),
         (_, Sent::CutOff) => return last(),
         _ => {}
     }

@@ -12,7 +12,7 @@ use super::quota::Standing;
 use crate::auth::{Access, Denied, SCOPE_AI, SCOPE_AUDIT, SCOPE_CONTENT, SCOPE_ORG};
 use crate::config::RetryAfter;
 use crate::faults::{Endpoint, Fault, HasCursor, after, before};
-use crate::requests::RequestSeen;
+use crate::requests::{RequestLog, RequestSeen};
 use crate::server::Connection;
 use crate::simulator::Inner;
 use crate::{Simulator, config};
@@ -61,23 +61,36 @@ fn endpoint_of(path: &str) -> Endpoint {
 pub(super) async fn pass(State(sim): State<Simulator>, request: Request, next: Next) -> Response<Body> {
     let inner = sim.inner();
     let connection = request.extensions().get::<ConnectInfo<Connection>>().map_or_else(Connection::detached, |info| info.0.clone());
-    let (request, mut seen) = match look(request).await {
+    let (request, seen) = match look(request).await {
         Ok(looked) => looked,
         Err(error) => return error.into(),
     };
+    let mut noted = Noted { log: &inner.requests, seen };
+    let seen = &mut noted.seen;
     let latency = inner.latency();
     if !latency.is_zero() {
         connection.sleep(latency).await;
     }
     let has_cursor = Params::parse(&seen.query).get("cursor").map_or(HasCursor::No, |_| HasCursor::Yes);
     seen.fault = inner.faults.next(seen.endpoint, has_cursor);
-    let response = answer(inner, request, &seen, &connection, next).await;
+    let response = answer(inner, request, seen, &connection, next).await;
     seen.status = match seen.fault {
         Some(fault) if fault.hides_status() => None,
         _ => Some(response.status().as_u16()),
     };
-    inner.requests.add(seen);
     response
+}
+
+/// A request that is on the record in any case, also where the client went away before its answer.
+struct Noted<'a> {
+    log: &'a RequestLog,
+    seen: RequestSeen,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.log.add(self.seen.clone());
+    }
 }
 
 /// Notes what came, and gives the request back whole.

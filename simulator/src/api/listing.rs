@@ -8,6 +8,8 @@ use crate::timeline::{Entry, Key, Order, Span};
 use crate::truth::floor;
 
 const KEY_SHUFFLE: u64 = 801;
+/// Nineteen digits, as all numbers have.
+const SOME_NUMBER: u64 = 1_000_000_000_000_000_000;
 /// A page with duplicates repeats so many events.
 const REPEATED: usize = 3;
 
@@ -33,6 +35,14 @@ pub(super) struct Page {
 }
 
 impl Listing {
+    /// A key before every event of the window in the listing's order: what follows it is the first page.
+    pub(super) fn before_all(&self) -> Key {
+        match self.order {
+            Order::Ascending => Key { at_us: floor(Stream::Ai, self.from_us) - 1_000_000, number: SOME_NUMBER },
+            Order::Descending => Key { at_us: floor(Stream::Ai, self.to_us) + 1_000_000, number: SOME_NUMBER },
+        }
+    }
+
     /// The window's bounds in the precision of the stream: half-open, and cut off where retention ends.
     fn span(&self, inner: &Inner, now_us: i64) -> Span {
         let oldest_us = now_us.saturating_sub(inner.config.retention(self.stream).as_micros() as i64);

@@ -81,7 +81,7 @@ fn listing(params: &Params, stream: Stream) -> Result<Listing, ApiError> {
 fn cursor(params: &Params, listing: &Listing, page: &Page, fault: Option<PageFault>) -> String {
     match (fault, params.get("cursor").filter(|text| !text.is_empty())) {
         (Some(PageFault::RepeatCursor), Some(same)) => same.to_owned(),
-        (Some(PageFault::RepeatCursor), None) => text(Key { at_us: listing.from_us - 1_000_000, number: 1 }),
+        (Some(PageFault::RepeatCursor), None) => text(listing.before_all()),
         _ => page.next.map(text).unwrap_or_default(),
     }
 }

@@ -99,7 +99,7 @@ enum Faults {
 impl Args {
     fn config(&self) -> SimConfig {
         let base = SimConfig::default().with_days(self.days);
-        let mut auth = AuthConfig::from_seed(self.seed);
+        let mut auth = AuthConfig::default();
         for app in &mut auth.apps {
             app.access_lifetime = self.access_lifetime;
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
+use super::Fault;
 use super::body::{End, body, claiming_length};
-use super::{Fault, pause};
 use crate::api::errors::ApiError;
 use crate::server::{Abort, Connection};
 
@@ -44,8 +44,8 @@ pub(crate) async fn before(fault: Fault, connection: &Connection) -> Option<Resp
         Fault::Empty(status) => Some(with_status(status_of(status), Body::empty())),
         Fault::ExpiredCursor => Some(ApiError::invalid("cursor", "The cursor has expired").into()),
         Fault::Reset => Some(aborted(connection, Abort::Reset)),
-        Fault::StallBeforeHeaders(millis) => {
-            connection.sleep(pause(millis)).await;
+        Fault::StallBeforeHeaders(time) => {
+            connection.sleep(time).await;
             Some(aborted(connection, Abort::Close))
         }
         _ => None,
@@ -63,11 +63,11 @@ pub(crate) async fn after(fault: Fault, response: Response<Body>, connection: &C
     match fault {
         Fault::Truncated => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Close)),
         Fault::ResetInBody => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Reset)),
-        Fault::StallInBody(millis) => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Stall(pause(millis)))),
+        Fault::StallInBody(time) => claiming_length(parts, length.max(2), stream(first_half(&whole), none, End::Stall(time))),
         Fault::Endless => without_length(parts, stream(vec![whole.slice(..length.saturating_sub(2))], none, End::Never)),
-        Fault::Trickle(millis) => {
+        Fault::Trickle(time) => {
             let pieces = pieces(&whole, 20);
-            let between = pause(millis) / pieces.len().max(1) as u32;
+            let between = time / pieces.len().max(1) as u32;
             claiming_length(parts, length, stream(pieces, between, End::Proper))
         }
         Fault::InvalidJson => without_length(parts, Body::from(whole.slice(..length * 3 / 5))),
@@ -96,10 +96,12 @@ fn html(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// An answer that never reaches the wire, because the connection ends at its first byte.
+/// An answer of which no byte reaches the wire, because the connection ends at the first. A server that cannot end connections sends its
+/// head, and breaks off there.
 fn aborted(connection: &Connection, how: Abort) -> Response<Body> {
     connection.abort(how);
-    with_status(StatusCode::SERVICE_UNAVAILABLE, Body::empty())
+    let (parts, _) = with_status(StatusCode::SERVICE_UNAVAILABLE, Body::empty()).into_parts();
+    claiming_length(parts, 2, body(Vec::new(), Duration::ZERO, End::Close, connection.clone()))
 }
 
 fn without_length(mut parts: axum::http::response::Parts, body: Body) -> Response<Body> {

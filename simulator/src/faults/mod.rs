@@ -20,6 +20,9 @@ use crate::mix::Mix;
 
 const KEY_FAULT: u64 = 601;
 
+/// Silence in [`FaultPlan::rough`].
+const STALL: Duration = Duration::from_secs(2);
+
 /// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,12 +69,12 @@ pub enum Fault {
     ResetAfterProcessing,
     /// A TCP reset in the middle of the body.
     ResetInBody,
-    /// No byte of an answer for this long (milliseconds), then the connection closes. The request has no effect.
-    StallBeforeHeaders(u64),
-    /// Headers and half of the body, then nothing for this long (milliseconds), then the connection closes.
-    StallInBody(u64),
-    /// The right answer, in small pieces, over about this long (milliseconds).
-    Trickle(u64),
+    /// No byte of an answer for this long, then the connection closes. The request has no effect.
+    StallBeforeHeaders(#[serde(with = "millis")] Duration),
+    /// Headers and half of the body, then nothing for this long, then the connection closes.
+    StallInBody(#[serde(with = "millis")] Duration),
+    /// The right answer, in small pieces, over about this long.
+    Trickle(#[serde(with = "millis")] Duration),
     /// A request that carries a cursor gets 400; others pass.
     ExpiredCursor,
     /// The page's cursor is the one that the request came with; for a first page, the cursor leads back to the start.
@@ -172,9 +175,9 @@ impl FaultPlan {
             Fault::Endless,
             Fault::Reset,
             Fault::ResetInBody,
-            Fault::StallBeforeHeaders(2_000),
-            Fault::StallInBody(2_000),
-            Fault::Trickle(300),
+            Fault::StallBeforeHeaders(STALL),
+            Fault::StallInBody(STALL),
+            Fault::Trickle(STALL / 8),
             Fault::ExpiredCursor,
             Fault::RepeatCursor,
             Fault::InvalidJson,
@@ -275,7 +278,17 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// Milliseconds as the faults carry them.
-pub(crate) fn pause(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+/// Durations as JSON: whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
 }

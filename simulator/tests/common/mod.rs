@@ -148,7 +148,7 @@ pub(crate) async fn started(config: SimConfig) -> Running {
 }
 
 pub(crate) fn token<'a>(running: &'a Running, name: &str) -> &'a str {
-    running.sim().auth().token(name).expect("the seed's tokens have this name")
+    running.sim().auth().token(name).expect("a default token has this name")
 }
 
 pub(crate) fn encode(text: &str) -> String {
