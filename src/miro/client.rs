@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota,
+    Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota, TokenInfo,
     api::{Api, Get},
     auth::TokenSource,
     decode,
@@ -26,6 +26,19 @@ impl LogClient {
     pub fn new(connection: Connection, org: OrgName, kind: LogKind, org_id: Arc<OrgId>, auth: Arc<dyn TokenSource>, quota: Quota) -> Self {
         let api = Api { connection, stream: StreamId::new(org, kind.stream()), auth, quota };
         Self { kind, api, org_id }
+    }
+
+    /// The stream that this client feeds.
+    pub fn stream(&self) -> &StreamId {
+        &self.api.stream
+    }
+
+    /// Asks Miro what this client's token is and may do.
+    ///
+    /// # Errors
+    /// As [`super::token_info`].
+    pub async fn token_info(&self) -> Result<TokenInfo, MiroError> {
+        super::org::ask(&self.api).await
     }
 
     /// The quota that this client draws on.

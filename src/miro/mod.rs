@@ -35,6 +35,7 @@ pub use kind::LogKind;
 pub use limits::Limits;
 pub use org::{OrgId, TokenInfo, token_info};
 pub use quota::{Credits, Quota, QuotaReading};
+pub use streams::log_clients;
 
 use crate::event::{RawEvent, TimeRange, Timestamp};
 
@@ -51,6 +52,7 @@ mod org;
 mod quota;
 mod refusal;
 mod sentence;
+mod streams;
 
 /// Miro's opaque paging token inside a window. It means nothing outside of the window, stream and page size that it came from.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

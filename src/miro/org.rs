@@ -74,7 +74,7 @@ pub async fn token_info(
     ask(&api).await
 }
 
-async fn ask(api: &Api) -> Result<TokenInfo, MiroError> {
+pub(super) async fn ask(api: &Api) -> Result<TokenInfo, MiroError> {
     let url = api.connection.url(&["v1", "oauth-token"], &[]);
     let answer = api.get(Get { call: Call::TokenInfo, url, cost: Credits::LEVEL_1, cursor: None }).await?;
     let written: Written<'_> =

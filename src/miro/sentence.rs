@@ -68,39 +68,15 @@ impl fmt::Display for Asked<'_> {
 impl Asked<'_> {
     /// The call had no answer, or none that could be read to its end.
     pub(super) fn failed(&self, fault: &BodyFault, limits: &Limits) -> MiroError {
-        let (host, secs) = (self.host, limits.total.as_secs());
-        let (class, label, why) = match fault {
-            BodyFault::TooLarge { bytes_max } => return self.too_large(*bytes_max),
-            BodyFault::Stalled { after } => {
-                let why = format!(
-                    "{host} stopped in the middle of its answer for {} s; it is tried again, look for a slow proxy if it stays so",
-                    after.as_secs()
-                );
-                (MiroClass::Retryable, "stalled", why)
+        let (label, why) = unanswered(fault, self.host, limits.total);
+        let (class, mend) = match (fault, self.call) {
+            (BodyFault::TooLarge { .. }, Call::Page { limit, .. }) if limit > PAGE_SIZE_SAFE => {
+                (MiroClass::PageSizeRejected, format!("; smaller pages are asked for, or set page_size to {PAGE_SIZE_SAFE}"))
             }
-            BodyFault::Transport { fault, detail } => (class_of(*fault), fault.as_str(), transport_sentence(*fault, host, detail, secs)),
+            (BodyFault::Transport { fault: TransportFault::Request, .. }, _) => (MiroClass::Config, String::new()),
+            _ => (MiroClass::Retryable, String::new()),
         };
-        MiroError::new(class, label, format!("{self}: {why}"))
-    }
-
-    fn too_large(&self, bytes_max: u64) -> MiroError {
-        let mib = bytes_max / (1024 * 1024);
-        match self.call {
-            Call::Page { limit, .. } if limit > PAGE_SIZE_SAFE => MiroError::new(
-                MiroClass::PageSizeRejected,
-                "too_large",
-                format!(
-                    "{self}: a page of {limit} events is larger than {mib} MiB; smaller pages are asked for, or set page_size to {PAGE_SIZE_SAFE}"
-                ),
-            ),
-            _ => MiroError::new(
-                MiroClass::Retryable,
-                "too_large",
-                format!(
-                    "{self}: the answer is larger than {mib} MiB, which no page of this size is; check api_url and the proxy in between"
-                ),
-            ),
-        }
+        MiroError::new(class, label, format!("{self}: {why}{mend}"))
     }
 
     /// The answer had status 200 and was not what was asked for.
@@ -121,7 +97,7 @@ impl Asked<'_> {
 
     /// The quota of the minute is used up, by what Miro has said before: nothing was sent.
     pub(super) fn held(&self, wait: Duration) -> MiroError {
-        let message = format!("{self}: the credits of this minute are used up, the next request goes in {} s", wait.as_secs_f64().ceil());
+        let message = format!("{self}: the credits of this minute are used up, the next request goes in {} s", secs(wait));
         MiroError::new(MiroClass::Throttled(Some(wait)), "held", message)
     }
 
@@ -235,22 +211,31 @@ fn page_size_is_meant(kind: LogKind, limit: u32, place: Place, refusal: &Refusal
 }
 
 fn throttled_sentence(wait: Option<Duration>) -> String {
-    let when = wait.map_or_else(|| "after a wait".to_owned(), |wait| format!("in {} s", wait.as_secs_f64().ceil()));
+    let when = wait.map_or_else(|| "after a wait".to_owned(), |wait| format!("in {} s", secs(wait)));
     format!(
         "the credits of this minute are used up; the next request goes {when}, and if it stays so, another integration uses the same user and app"
     )
 }
 
-fn class_of(fault: TransportFault) -> MiroClass {
+/// Why there is no whole answer: the label in metrics, and the words.
+pub(super) fn unanswered(fault: &BodyFault, host: &str, total: Duration) -> (&'static str, String) {
     match fault {
-        TransportFault::Request => MiroClass::Config,
-        TransportFault::Dns | TransportFault::Connect | TransportFault::Tls | TransportFault::Timeout | TransportFault::Broken => {
-            MiroClass::Retryable
+        BodyFault::TooLarge { bytes_max } => (
+            "too_large",
+            format!("the answer of {host} is larger than {} MiB; check api_url and the proxy in between", bytes_max.div_ceil(1024 * 1024)),
+        ),
+        BodyFault::Stalled { after } => {
+            let why = format!(
+                "{host} stopped in the middle of its answer for {} s; it is tried again, check the proxy if it stays so",
+                secs(*after)
+            );
+            ("stalled", why)
         }
+        BodyFault::Transport { fault, detail } => (fault.as_str(), transport_sentence(*fault, host, detail, total)),
     }
 }
 
-fn transport_sentence(fault: TransportFault, host: &str, detail: &str, secs: u64) -> String {
+fn transport_sentence(fault: TransportFault, host: &str, detail: &str, total: Duration) -> String {
     match fault {
         TransportFault::Dns => format!("the name of {host} has no address ({detail}); check DNS, api_url and HTTPS_PROXY"),
         TransportFault::Connect => format!("no connection to {host} ({detail}); check the network, the firewall and HTTPS_PROXY"),
@@ -258,9 +243,17 @@ fn transport_sentence(fault: TransportFault, host: &str, detail: &str, secs: u64
             format!("no trusted TLS connection to {host} ({detail}); if a proxy inspects TLS, name its CA certificate in tls.ca_file")
         }
         TransportFault::Timeout => {
-            format!("no whole answer from {host} within {secs} s; it is tried again, check the network and the proxy if it stays so")
+            format!(
+                "no whole answer from {host} within {} s; it is tried again, check the network and the proxy if it stays so",
+                secs(total)
+            )
         }
         TransportFault::Broken => format!("the connection to {host} broke ({detail}); it is tried again"),
         TransportFault::Request => format!("the request to {host} could not be made ({detail}); check api_url"),
     }
+}
+
+/// Whole seconds, rounded up, so that a wait never reads as none.
+fn secs(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1_000) as u64
 }

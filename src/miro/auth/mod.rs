@@ -1,6 +1,18 @@
 //! Access tokens: where they come from, and what happens when one is refused.
 //!
-//! A static token ([`StaticToken`]) is read from the configuration's secret at each use, so that a changed file is picked up.
+//! - A token that stays ([`StaticToken`]) is read from the configuration's secret at each use, so that a changed file is picked up.
+//! - An app's grant ([`OauthGrant`]) has access tokens that live for an hour, and refresh tokens that work once: each refresh brings a new pair,
+//!   and Miro drops the old one at once. The newest pair is in the state directory; the configured refresh token only begins the grant.
+//!   A new one in the configuration begins it anew.
+//!
+//! It promises that a refresh token is not sent again once its answer is known to be a new pair, that a new pair is on disk, synced, before it is
+//! used, and that all who wait for a token cause one refresh.
+//!
+//! It does not retry: a refresh that failed is tried again when somebody asks for a token again. A grant that Miro has refused for good is not
+//! asked about again before the configured credentials change or the program starts anew.
+//!
+//! After a crash in the middle of a refresh, a mark on disk says so, see `oauth.rs`: the refresh token is sent once more, and if Miro refuses it then,
+//! the error says that the pair was lost with the crash and how to begin anew.
 
 use std::fmt::Debug;
 
@@ -12,8 +24,12 @@ pub use super::sentence::TokenKind;
 use crate::event::Timestamp;
 
 pub use fixed::StaticToken;
+pub use oauth::{OauthGrant, OauthSettings};
 
 mod fixed;
+mod oauth;
+mod refresh;
+mod store;
 
 /// A token that opens Miro's API for a while or for good.
 #[derive(Clone, Debug)]

@@ -1,0 +1,435 @@
+//! A grant whose access tokens expire: refreshed before they do, once for everybody who waits, and never in a way that loses the grant.
+//!
+//! A refresh runs in this order, and in a task of its own, so that nobody's cancellation can stop it half-way:
+//!
+//! ```text
+//! 1  lock the grant's file             other processes wait, and then find the new pair
+//! 2  write: a refresh has begun        synced; if this fails, nothing is sent
+//! 3  POST the refresh token
+//! 4  write: the new pair, mark gone    synced; until then, nobody gets the new token
+//! 5  hand out the new access token
+//! ```
+//!
+//! A crash before 2 or after 4 changes nothing. Between them the mark stays, and says that nobody knows whether Miro took the refresh
+//! token in. Then, and only then, is it sent again. If Miro takes it, all is well; if Miro refuses it, the pair was lost with the crash,
+//! and the operator is told so. The same holds where the connection broke before the answer.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    AccessToken, TokenKind, TokenSource,
+    refresh::{Credentials, RefreshFault, refresh},
+    store::{Fingerprint, Pair, Record, Store, StoreError},
+};
+use crate::{
+    config::Secret,
+    event::{OrgName, Timestamp},
+    miro::{Connection, MiroClass, MiroError, refusal::Refusal},
+};
+
+/// A token is refreshed this long before it expires, as Miro's own client does; a token that lives for less than twice that, in its middle.
+const REFRESH_BEFORE: Duration = Duration::from_secs(120);
+/// A token that Miro refuses sooner than this after it was issued has not expired; another one would be refused as well.
+const FRESH: Duration = Duration::from_secs(60);
+/// After a refresh that failed, a token that is still good is used for this long before the next attempt.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// The app and the first refresh token, as configured.
+#[derive(Clone, Debug)]
+pub struct OauthSettings {
+    /// The app's public name.
+    pub client_id: String,
+    /// The app's secret.
+    pub client_secret: Secret,
+    /// The refresh token that the grant begins with.
+    pub refresh_token: Secret,
+}
+
+/// A grant of an app with expiring tokens.
+#[derive(Clone, Debug)]
+pub struct OauthGrant(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    org: OrgName,
+    key: String,
+    settings: OauthSettings,
+    store: Store,
+    turn: Arc<tokio::sync::Mutex<Turn>>,
+    /// How many refreshes have ended: whoever waited while one ended takes its outcome.
+    rounds: AtomicU64,
+    newest_expiry: Mutex<Option<Timestamp>>,
+}
+
+/// What the one who has the turn may see and change.
+#[derive(Debug, Default)]
+struct Turn {
+    /// What is on disk; none before it was first read.
+    record: Option<Record>,
+    /// A new pair that could not be written yet. It is not handed out before it is.
+    unsaved: Option<Record>,
+    /// The last refresh's error.
+    last_error: Option<MiroError>,
+    /// Credentials that Miro has refused for good, and how.
+    dead: Option<(Fingerprint, MiroError)>,
+    /// No refresh before this, as long as there is a token that is still good.
+    hold_until: Option<Timestamp>,
+}
+
+impl OauthGrant {
+    /// The grant whose record has that name in the state directory; `key` is where it is configured, such as `orgs.acme.oauth`. Nothing is read
+    /// before the first token is asked for.
+    pub fn new(
+        connection: Connection,
+        org: OrgName,
+        key: impl Into<String>,
+        settings: OauthSettings,
+        state_dir: &Path,
+        name: &str,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            connection,
+            org,
+            key: key.into(),
+            settings,
+            store: Store::new(state_dir, name),
+            turn: Arc::default(),
+            rounds: AtomicU64::new(0),
+            newest_expiry: Mutex::default(),
+        }))
+    }
+
+    /// A token that is good now and, if one was refused, another than that one.
+    async fn obtain(&self, refused: Option<&AccessToken>) -> Result<AccessToken, MiroError> {
+        let shared = &self.0;
+        let round = shared.rounds.load(Ordering::Acquire);
+        let mut turn = shared.turn.clone().lock_owned().await;
+        shared.prepare(&mut turn).await?;
+        if let Some(token) = turn.usable(refused, shared.connection.clock.now()) {
+            return Ok(token);
+        }
+        if shared.rounds.load(Ordering::Acquire) != round
+            && let Some(error) = &turn.last_error
+        {
+            return Err(error.clone());
+        }
+        let (task, refused) = (shared.clone(), refused.cloned());
+        let refreshed = tokio::spawn(async move { task.refresh_and_count(turn, refused.as_ref()).await }).await;
+        refreshed.unwrap_or_else(|_| Err(shared.error(MiroClass::Retryable, "panic", "the refresh ended early; it is tried again")))
+    }
+}
+
+impl TokenSource for OauthGrant {
+    fn token(&self) -> BoxFuture<'_, Result<AccessToken, MiroError>> {
+        Box::pin(self.obtain(None))
+    }
+
+    fn rejected<'a>(&'a self, used: &'a AccessToken) -> BoxFuture<'a, Result<Option<AccessToken>, MiroError>> {
+        Box::pin(async move {
+            let just_issued = self.0.turn.lock().await.was_issued_within(FRESH, used, self.0.connection.clock.now());
+            if just_issued { Ok(None) } else { self.obtain(Some(used)).await.map(Some) }
+        })
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        *self.0.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    fn kind(&self) -> TokenKind {
+        TokenKind::Expiring
+    }
+}
+
+impl Turn {
+    fn pair(&self) -> Option<&Pair> {
+        self.record.as_ref()?.pair.as_ref()
+    }
+
+    /// The token at hand, if it need not be refreshed.
+    fn usable(&self, refused: Option<&AccessToken>, now: Timestamp) -> Option<AccessToken> {
+        let pair = self.pair()?;
+        let other = refused.is_none_or(|token| !token.is(&pair.access));
+        (other && !pair.is_due(now)).then(|| pair.token())
+    }
+
+    /// The token at hand, if it is still good for a moment although it should be refreshed.
+    fn still_good(&self, refused: Option<&AccessToken>, now: Timestamp) -> Option<AccessToken> {
+        let pair = self.pair().filter(|pair| pair.expires_at.is_some_and(|expiry| expiry > now))?;
+        refused.is_none().then(|| pair.token())
+    }
+
+    fn was_issued_within(&self, age: Duration, used: &AccessToken, now: Timestamp) -> bool {
+        // In doubt, the token at hand may have been replaced right after it was issued.
+        let in_doubt = self.record.as_ref().is_some_and(|record| record.in_doubt_since.is_some());
+        let recent = |pair: &Pair| pair.obtained_at <= now && now.since(pair.obtained_at) < age;
+        !in_doubt && self.pair().is_some_and(|pair| used.is(&pair.access) && recent(pair))
+    }
+}
+
+impl Pair {
+    fn token(&self) -> AccessToken {
+        AccessToken::new(self.access.clone(), self.expires_at)
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expiry| {
+            let lead = REFRESH_BEFORE.min(expiry.since(self.obtained_at) / 2);
+            now >= expiry.minus(lead)
+        })
+    }
+}
+
+impl Shared {
+    /// Reads the record at the first use, writes what could not be written before, and begins anew where the configuration has a new refresh token.
+    async fn prepare(&self, turn: &mut Turn) -> Result<(), MiroError> {
+        if let Some(record) = turn.unsaved.clone() {
+            self.save(record.clone()).await.map_err(|error| self.store_error(&error))?;
+            turn.record = Some(record);
+            turn.unsaved = None;
+        }
+        if turn.record.is_none() {
+            turn.record = self.load().await?;
+        }
+        match self.settings.refresh_token.read() {
+            Ok(seed) => turn.begin_anew_if_changed(&seed),
+            // The configured refresh token only begins the grant: what has been going on without it goes on.
+            Err(error) if turn.pair().is_some() => {
+                tracing::warn!(org = %self.org, %error, "configured refresh token unreadable, stored one used")
+            }
+            Err(error) => return Err(self.error(MiroClass::Config, "secret", &error.to_string())),
+        }
+        self.publish_expiry(turn);
+        Ok(())
+    }
+
+    async fn refresh_and_count(
+        self: Arc<Self>,
+        mut turn: OwnedMutexGuard<Turn>,
+        refused: Option<&AccessToken>,
+    ) -> Result<AccessToken, MiroError> {
+        let outcome = self.refresh_once(&mut turn, refused).await;
+        turn.last_error = outcome.as_ref().err().cloned();
+        self.publish_expiry(&turn);
+        self.rounds.fetch_add(1, Ordering::Release);
+        outcome
+    }
+
+    /// The five steps of the module's front page.
+    async fn refresh_once(&self, turn: &mut Turn, refused: Option<&AccessToken>) -> Result<AccessToken, MiroError> {
+        let now = self.connection.clock.now();
+        if let Some(token) = turn.still_good(refused, now).filter(|_| turn.hold_until.is_some_and(|until| until > now)) {
+            return Ok(token);
+        }
+        let store = self.store.clone();
+        let lock = blocking(move || store.lock()).await.map_err(|error| self.store_error(&error))?;
+        self.adopt(turn).await?;
+        if let Some(token) = turn.usable(refused, now) {
+            return Ok(token);
+        }
+        let outcome = self.exchange(turn).await;
+        drop(lock);
+        match outcome {
+            Ok(token) => Ok(token),
+            Err(error) => match turn.still_good(refused, now) {
+                Some(token) if !error.class().needs_a_person() => {
+                    tracing::warn!(org = %self.org, %error, "refresh failed, the token at hand is still good");
+                    turn.hold_until = Some(now.plus(HOLD));
+                    Ok(token)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Another process may have refreshed while we waited for the lock.
+    async fn adopt(&self, turn: &mut Turn) -> Result<(), MiroError> {
+        let Some(stored) = self.load().await? else { return Ok(()) };
+        if turn.record.as_ref().is_none_or(|held| held.seed == stored.seed) {
+            turn.record = Some(stored);
+        }
+        Ok(())
+    }
+
+    async fn exchange(&self, turn: &mut Turn) -> Result<AccessToken, MiroError> {
+        let credentials = self.credentials(turn)?;
+        let fingerprint = credentials.fingerprint();
+        if let Some((dead, error)) = &turn.dead
+            && *dead == fingerprint
+        {
+            return Err(error.clone());
+        }
+        let seed = self.seed_of(turn)?;
+        let before = turn.record.clone().unwrap_or_else(|| Record::new(seed));
+        if let Some(since) = before.in_doubt_since {
+            tracing::warn!(org = %self.org, %since, "a refresh was interrupted, its refresh token is sent once more");
+        }
+        let began = Record { in_doubt_since: before.in_doubt_since.or(Some(self.connection.clock.now())), ..before.clone() };
+        self.save(began.clone()).await.map_err(|error| self.store_error(&error))?;
+        turn.record = Some(began);
+        match refresh(&self.connection, self.org.as_str(), &self.key, &credentials).await {
+            Ok(pair) => self.keep(turn, before.seed, pair).await,
+            Err(RefreshFault::InDoubt(error)) => Err(error),
+            Err(fault) => {
+                self.undo(turn, before.clone()).await;
+                Err(self.settle(turn, fault, fingerprint, before.in_doubt_since))
+            }
+        }
+    }
+
+    /// The new pair, first on disk and then in use.
+    async fn keep(&self, turn: &mut Turn, seed: Fingerprint, pair: Pair) -> Result<AccessToken, MiroError> {
+        let token = pair.token();
+        let record = Record { seed, pair: Some(pair), in_doubt_since: None };
+        turn.dead = None;
+        turn.hold_until = None;
+        if let Err(error) = self.save(record.clone()).await {
+            turn.unsaved = Some(record);
+            return Err(self.store_error(&error));
+        }
+        turn.record = Some(record);
+        tracing::info!(org = %self.org, expires_at = ?token.expires_at(), "access token refreshed");
+        Ok(token)
+    }
+
+    /// Miro has not taken the refresh token in, so the mark goes. If it cannot be removed it stays, which is only too careful.
+    async fn undo(&self, turn: &mut Turn, before: Record) {
+        match self.save(before.clone()).await {
+            Ok(()) => turn.record = Some(before),
+            Err(error) => tracing::warn!(org = %self.org, %error, "refresh mark not removed"),
+        }
+    }
+
+    /// The error of a fault, remembered where it is for good.
+    fn settle(&self, turn: &mut Turn, fault: RefreshFault, fingerprint: Fingerprint, in_doubt_since: Option<Timestamp>) -> MiroError {
+        let (refusal, why) = match fault {
+            RefreshFault::NotTaken(error) | RefreshFault::InDoubt(error) => return error,
+            RefreshFault::ClientRefused(refusal) => (refusal, self.client_sentence()),
+            RefreshFault::TokenDead(refusal) => (refusal, self.token_sentence(in_doubt_since)),
+        };
+        let error = self.answered(&refusal, &why);
+        turn.dead = Some((fingerprint, error.clone()));
+        error
+    }
+
+    fn client_sentence(&self) -> String {
+        let key = &self.key;
+        format!(
+            "client_id or client_secret is wrong; compare {key}.client_id and {key}.client_secret with the app's settings in Miro. The refresh token was not used up by this"
+        )
+    }
+
+    fn token_sentence(&self, in_doubt_since: Option<Timestamp>) -> String {
+        let key = &self.key;
+        let mend = format!("authorise again with `miro-siem login` and put the new refresh token at {key}.refresh_token");
+        match in_doubt_since {
+            Some(since) => format!(
+                "a refresh that began at {since} was interrupted before its answer was kept; Miro had replaced the refresh token by then, and the new one is lost; {mend}"
+            ),
+            None => format!(
+                "the refresh token is used up, revoked or older than 60 days; each works once, so look for another program that uses it; {mend}"
+            ),
+        }
+    }
+
+    fn credentials(&self, turn: &Turn) -> Result<Credentials, MiroError> {
+        let read = |secret: &Secret| secret.read().map_err(|error| self.error(MiroClass::Config, "secret", &error.to_string()));
+        let refresh_token = match turn.pair() {
+            Some(pair) => pair.refresh.clone(),
+            None => read(&self.settings.refresh_token)?,
+        };
+        let client_secret = read(&self.settings.client_secret)?;
+        Ok(Credentials { client_id: self.settings.client_id.clone(), client_secret, refresh_token })
+    }
+
+    fn seed_of(&self, turn: &Turn) -> Result<Fingerprint, MiroError> {
+        match &turn.record {
+            Some(record) => Ok(record.seed.clone()),
+            None => match self.settings.refresh_token.read() {
+                Ok(seed) => Ok(fingerprint_of(&seed)),
+                Err(error) => Err(self.error(MiroClass::Config, "secret", &error.to_string())),
+            },
+        }
+    }
+
+    async fn load(&self) -> Result<Option<Record>, MiroError> {
+        let store = self.store.clone();
+        blocking(move || store.load()).await.map_err(|error| self.store_error(&error))
+    }
+
+    async fn save(&self, record: Record) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        blocking(move || store.save(&record)).await
+    }
+
+    fn publish_expiry(&self, turn: &Turn) {
+        let expiry = turn.pair().and_then(|pair| pair.expires_at);
+        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner) = expiry;
+    }
+
+    fn store_error(&self, error: &StoreError) -> MiroError {
+        let class = match error {
+            StoreError::Io { .. } | StoreError::Locked { .. } => MiroClass::Retryable,
+            StoreError::Damaged { .. } | StoreError::Newer { .. } => MiroClass::Config,
+        };
+        self.error(class, "state", &error.to_string())
+    }
+
+    fn error(&self, class: MiroClass, label: &'static str, why: &str) -> MiroError {
+        MiroError::new(class, label, format!("failed to get a token of {}: {why}", self.key))
+    }
+
+    fn answered(&self, refusal: &Refusal, why: &str) -> MiroError {
+        MiroError::answered(
+            MiroClass::Auth,
+            refusal.status,
+            format!("failed to refresh the token of {}: Miro answered {refusal}: {why}", self.key),
+        )
+    }
+}
+
+impl Turn {
+    fn begin_anew_if_changed(&mut self, seed: &SecretString) {
+        let seed = fingerprint_of(seed);
+        if self.record.as_ref().is_none_or(|record| record.seed != seed) {
+            self.record = Some(Record::new(seed));
+            self.dead = None;
+            self.hold_until = None;
+        }
+    }
+}
+
+impl Credentials {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&[&self.client_id, self.client_secret.expose_secret(), self.refresh_token.expose_secret()])
+    }
+}
+
+fn fingerprint_of(seed: &SecretString) -> Fingerprint {
+    Fingerprint::of(&[seed.expose_secret()])
+}
+
+/// Runs file work on a blocking thread. It runs to its end even if nobody waits for it any more.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            Err(StoreError::Io { action: "work on", path: "the stored tokens".into(), source: std::io::Error::other(error.to_string()) })
+        }
+    }
+}
