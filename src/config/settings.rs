@@ -43,7 +43,7 @@ pub struct AdminSettings {
 }
 
 /// `[tls]`, `[sinks.<name>.tls]`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// `ca_file`: PEM certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -183,6 +183,20 @@ pub enum SinkKindSettings {
     Sumo(SumoSettings),
     /// `syslog`
     Syslog(SyslogSettings),
+}
+
+impl SinkKindSettings {
+    /// The value of `type`.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::File(_) => "file",
+            Self::SplunkHec(_) => "splunk_hec",
+            Self::AzureMonitor(_) => "azure_monitor",
+            Self::Sumo(_) => "sumo",
+            Self::Syslog(_) => "syslog",
+        }
+    }
 }
 
 /// Compression of files and request bodies.

@@ -1,0 +1,87 @@
+//! What was written, before anything is known about its meaning; every piece remembers where it comes from.
+
+use std::collections::BTreeMap;
+
+use config::{Value, ValueKind};
+
+/// Every variable that overrides a key begins with this.
+pub(super) const ENV_PREFIX: &str = "MIRO_SIEM__";
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nobody wrote it.
+    BuiltIn,
+    /// The configuration file.
+    File,
+    /// An environment variable of that name.
+    Environment(String),
+}
+
+/// A value with its origin. Has no `Debug`: it may be a secret.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    pub(super) origin: Origin,
+}
+
+/// What a value looks like.
+#[derive(Clone)]
+pub(super) enum Kind {
+    /// YAML's and JSON's null.
+    Nothing,
+    Switch(bool),
+    Integer(i128),
+    Float,
+    Text(String),
+    List(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+}
+
+impl Node {
+    /// The text of a default, read by the same rules as a variable.
+    pub(super) fn built_in(text: &str) -> Self {
+        Self { kind: Kind::Text(text.to_owned()), origin: Origin::BuiltIn }
+    }
+
+    /// What the `config` crate has merged. Values without an origin come from `unmarked`.
+    pub(super) fn from_merged(value: Value, unmarked: &Origin) -> Self {
+        let origin = match value.origin() {
+            Some(name) if name.starts_with(ENV_PREFIX) => Origin::Environment(name.to_owned()),
+            _ => unmarked.clone(),
+        };
+        let kind = match value.kind {
+            ValueKind::Nil => Kind::Nothing,
+            ValueKind::Boolean(switch) => Kind::Switch(switch),
+            ValueKind::I64(number) => Kind::Integer(number.into()),
+            ValueKind::U64(number) => Kind::Integer(number.into()),
+            ValueKind::I128(number) => Kind::Integer(number),
+            ValueKind::U128(number) => i128::try_from(number).map_or(Kind::Float, Kind::Integer),
+            ValueKind::Float(_) => Kind::Float,
+            ValueKind::String(text) => Kind::Text(text),
+            ValueKind::Array(list) => Kind::List(list.into_iter().map(|node| Self::from_merged(node, unmarked)).collect()),
+            ValueKind::Table(table) => Kind::Table(table.into_iter().map(|(key, node)| (key, Self::from_merged(node, unmarked))).collect()),
+        };
+        Self { kind, origin }
+    }
+
+    /// Whether types are only spelled out here: variables and defaults are text, whatever they mean.
+    pub(super) fn is_spelled(&self) -> bool {
+        self.origin != Origin::File
+    }
+
+    /// What it is, in words that show nothing of it.
+    pub(super) fn describe(&self) -> &'static str {
+        match &self.kind {
+            Kind::Nothing => "nothing",
+            Kind::Switch(true) => "true",
+            Kind::Switch(false) => "false",
+            Kind::Integer(_) => "a whole number",
+            Kind::Float => "a number with a fraction, or one that is too large",
+            Kind::Text(text) if text.is_empty() => "an empty text",
+            Kind::Text(_) => "a text",
+            Kind::List(_) => "a list",
+            Kind::Table(_) => "a table",
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `[orgs.<name>]` and its streams.
+
+use std::time::Duration;
+
+use super::{
+    address::BaseUrl,
+    key::{Declared, Defaulted, Key, Keys, Optional},
+    name,
+    node::{Kind, Node},
+    problem::Faulty,
+    secret_value::{OAUTH, TOKEN, auth},
+    settings::{AuthSettings, OrgSettings, Start, StreamSettings},
+    table::{At, Table, nearest},
+    unsupported,
+    value::{FromText, Unfit, switch},
+};
+use crate::event::{OrgName, StreamKind};
+
+const ID: Key<OrgId, Optional> =
+    Key::optional("id", "\"3074457345821141000\"", "it is found from the token", "Miro's id of the organisation.");
+const API_URL: Key<BaseUrl, Defaulted> = Key::defaulted("api_url", "https://api.miro.com", "Where Miro's REST API is.");
+
+pub(super) const ORG_KEYS: Keys = &[&ID, &API_URL, &TOKEN, &OAUTH];
+
+/// Miro's id of an organisation: digits today, and never anything that would change a URL's path.
+struct OrgId(String);
+
+impl FromText for OrgId {
+    const MEANT: &'static str = "an organisation's id such as \"3074457345821141000\"";
+    const SHOWN: bool = false;
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        let is_id = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte));
+        if is_id { Ok(Self(text.to_owned())) } else { Err(Unfit::Plainly) }
+    }
+
+    fn from_integer(number: i128) -> Option<Result<Self, Unfit>> {
+        Some(if number > 0 { Ok(Self(number.to_string())) } else { Err(Unfit::Plainly) })
+    }
+}
+
+const POLL_INTERVAL: Key<Duration, Defaulted> = Key::defaulted("poll_interval", "5m", "How long to wait between two polls.")
+    .limited("from 10s to 24h", |interval| (Duration::from_secs(10)..=DAY).contains(interval));
+const START: Key<Start, Defaulted> = Key::defaulted(
+    "start",
+    "now",
+    "Where collection begins at the first run: now, an age, or a time. Miro's API reaches 90 days back. Later runs continue where the last one stopped.",
+);
+const OVERLAP: Key<Duration, Defaulted> = Key::defaulted(
+    "overlap",
+    "15m",
+    "How far each poll looks back behind what is collected already: Miro makes events visible late and out of order. What was seen is not sent again.",
+)
+.limited("at most 24h", |overlap| *overlap <= DAY);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Events that become visible late by minutes have been seen; a shorter overlap is asking for gaps.
+const OVERLAP_DOUBTFUL: Duration = Duration::from_secs(60);
+
+/// The largest page that each of Miro's APIs is known to answer.
+const AUDIT_PAGE: Key<u32, Defaulted> =
+    Key::defaulted("page_size", "500", "How many events to ask for at once.").limited("from 1 to 500", |size| (1..=500).contains(size));
+const CONTENT_PAGE: Key<u32, Defaulted> =
+    Key::defaulted("page_size", "1000", "How many events to ask for at once.").limited("from 1 to 1000", |size| (1..=1000).contains(size));
+const AI_PAGE: Key<u32, Defaulted> =
+    Key::defaulted("page_size", "100", "How many events to ask for at once.").limited("from 1 to 100", |size| (1..=100).contains(size));
+
+/// The streams of an organisation, each with the keys of its table.
+pub(super) const STREAMS: [(StreamKind, Keys); 3] = [
+    (StreamKind::Audit, &[&TOKEN, &OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AUDIT_PAGE]),
+    (StreamKind::Content, &[&TOKEN, &OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &CONTENT_PAGE]),
+    (StreamKind::Ai, &[&TOKEN, &OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AI_PAGE]),
+];
+
+/// `[orgs.<name>]`
+pub(super) fn org(at: At<'_>, name: &str, node: &Node) -> Result<OrgSettings, Faulty> {
+    let valid_name = name::check(&at, name, node);
+    let table = Table::open(at, node)?;
+    refuse_unknown(&table);
+    let (id, api_url, auth) = (table.take(&ID), table.take(&API_URL), auth(&table));
+    let org_has_auth = !matches!(auth, Ok(None));
+    let streams: Vec<_> = STREAMS.iter().filter_map(|(kind, keys)| stream(&table, *kind, keys, org_has_auth)).collect();
+    let wants_any = STREAMS.iter().any(|(kind, _)| table.raw(kind.as_str()).is_some());
+    let has_unsupported = unsupported::STREAMS.iter().any(|name| table.raw(name).is_some());
+    if streams.is_empty() && !has_unsupported {
+        let how = if wants_any { "all its streams are switched off" } else { "it has no stream" };
+        let key = &table.at.key;
+        return Err(table.at.problem(node, format!("collects nothing: {how}; add [{key}.audit]")));
+    }
+    valid_name?;
+    Ok(OrgSettings {
+        name: OrgName::new(name),
+        id: id?.map(|id| id.0),
+        api_url: api_url?.0,
+        auth: auth?,
+        streams: streams.into_iter().collect::<Result<_, _>>()?,
+    })
+}
+
+fn refuse_unknown(table: &Table<'_>) {
+    let streams: Vec<&str> = STREAMS.iter().map(|(kind, _)| kind.as_str()).collect();
+    let known: Vec<&str> = ORG_KEYS.iter().map(|key| key.name()).chain(streams.iter().copied()).collect();
+    let of_streams = STREAMS[0].1;
+    for (name, node) in table.entries().filter(|(name, _)| !known.contains(name)) {
+        let at = table.at.child(name);
+        let message = if unsupported::STREAMS.contains(&name) {
+            unsupported::message("the stream", name)
+        } else if of_streams.iter().any(|key| key.name() == name) {
+            format!("belongs to a stream's table, such as [{}.audit]", table.at.key)
+        } else {
+            match nearest(name, &known) {
+                Some(meant) => format!("unknown key; did you mean {meant:?}?"),
+                None => format!("unknown key; known here: {}", known.join(", ")),
+            }
+        };
+        at.problem(node, message);
+    }
+}
+
+/// A stream, if it is on: its table is there, or `true`, which is what a variable can say.
+fn stream(org: &Table<'_>, kind: StreamKind, keys: Keys, org_has_auth: bool) -> Option<Result<StreamSettings, Faulty>> {
+    let node = org.raw(kind.as_str())?;
+    let empty = Node { kind: Kind::Nothing, origin: node.origin.clone() };
+    let table = match switch(node) {
+        Some(false) => return None,
+        Some(true) => Table::of_keys(org.at.child(kind.as_str()), &empty, keys),
+        None => Table::of_keys(org.at.child(kind.as_str()), node, keys),
+    };
+    Some(table.and_then(|table| read_stream(&table, kind, org, org_has_auth)))
+}
+
+fn read_stream(table: &Table<'_>, kind: StreamKind, org: &Table<'_>, org_has_auth: bool) -> Result<StreamSettings, Faulty> {
+    let auth = require_auth(table, auth(table), org, org_has_auth);
+    let (poll_interval, start, overlap) = (table.take(&POLL_INTERVAL), table.take(&START), table.take(&OVERLAP));
+    let page_size = table.take(page_key(kind));
+    if overlap.as_ref().is_ok_and(|overlap| *overlap < OVERLAP_DOUBTFUL)
+        && let Some(node) = table.raw(OVERLAP.name)
+    {
+        table.at.child(OVERLAP.name).warning(node, "is shorter than 1m: events that Miro makes visible later than that are not collected");
+    }
+    Ok(StreamSettings { kind, auth: auth?, poll_interval: poll_interval?, start: start?, overlap: overlap?, page_size: page_size? })
+}
+
+fn page_key(kind: StreamKind) -> &'static Key<u32, Defaulted> {
+    match kind {
+        StreamKind::Audit => &AUDIT_PAGE,
+        StreamKind::Content => &CONTENT_PAGE,
+        StreamKind::Ai | StreamKind::Licenses => &AI_PAGE,
+    }
+}
+
+fn require_auth(
+    stream: &Table<'_>,
+    auth: Result<Option<AuthSettings>, Faulty>,
+    org: &Table<'_>,
+    org_has_auth: bool,
+) -> Result<Option<AuthSettings>, Faulty> {
+    match auth {
+        Ok(None) if !org_has_auth => {
+            let message = format!("is missing; neither {} nor {} has `token` or `oauth`", stream.at.key, org.at.key);
+            Err(stream.problem(TOKEN.name, message))
+        }
+        auth => auth,
+    }
+}
+
+/// The keys of an organisation's streams, for whoever lists them.
+pub(super) fn stream_keys(kind: StreamKind) -> &'static [&'static dyn Declared] {
+    STREAMS.iter().find(|(known, _)| *known == kind).map_or(&[], |(_, keys)| keys)
+}

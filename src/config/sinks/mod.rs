@@ -1,0 +1,263 @@
+//! `[sinks.<name>]`: the keys of any sink, and the table of types. Each type's own keys are in a file of its own.
+
+use std::time::Duration;
+
+use super::{
+    key::{Defaulted, Key, Keys, Optional, Required},
+    name,
+    node::{Kind, Node},
+    problem::Faulty,
+    settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
+    table::{At, Table, nearest},
+    unsupported,
+    value::{ByteSize, FromText, Unfit, Value},
+};
+use crate::event::{SinkName, StreamKind};
+
+mod azure_monitor;
+mod file;
+mod splunk_hec;
+mod sumo;
+mod syslog;
+
+/// A type of sink.
+pub(super) struct SinkType {
+    /// The value of `type`.
+    pub(super) name: &'static str,
+    /// What it is, in a sentence.
+    pub(super) doc: &'static str,
+    /// The keys that only this type has.
+    pub(super) keys: Keys,
+    /// Whether it opens connections that `tls` could be about.
+    pub(super) connects: Connects,
+    /// Whether a record says where it comes from, unless the configuration decides.
+    pub(super) provenance: Provenance,
+    read: fn(&Table<'_>) -> Result<SinkKindSettings, Faulty>,
+}
+
+/// Whether a type of sink opens connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connects {
+    /// It writes locally.
+    No,
+    /// It talks to a receiver.
+    Yes,
+}
+
+/// Every type of this version.
+pub(super) const TYPES: [&SinkType; 6] = [&STDOUT, &file::TYPE, &splunk_hec::TYPE, &azure_monitor::TYPE, &sumo::TYPE, &syslog::TYPE];
+
+const STDOUT: SinkType = SinkType {
+    name: "stdout",
+    doc: "One JSON record per line on standard output.",
+    keys: &[],
+    connects: Connects::No,
+    provenance: Provenance::On,
+    read: |_| Ok(SinkKindSettings::Stdout),
+};
+
+/// The value of `type`.
+struct TypeName(&'static SinkType);
+
+impl FromText for TypeName {
+    const MEANT: &'static str = "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\" or \"syslog\"";
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        if unsupported::SINK_TYPES.contains(&text) {
+            return Err(Unfit::Instead(unsupported::message("the sink type", text)));
+        }
+        if let Some(found) = TYPES.into_iter().find(|kind| kind.name == text) {
+            return Ok(Self(found));
+        }
+        let names: Vec<&str> = TYPES.iter().map(|kind| kind.name).chain(unsupported::SINK_TYPES.iter().copied()).collect();
+        Err(nearest(text, &names).map_or(Unfit::Plainly, |meant| Unfit::Because(format!("did you mean {meant:?}?"))))
+    }
+}
+
+/// A pattern for event names.
+struct Pattern(String);
+
+impl FromText for Pattern {
+    const MEANT: &'static str = "an event's name, with `*` and `?` where it may differ";
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        let is_name = !text.is_empty() && text.len() <= 256 && !text.chars().any(|char| char.is_control() || char.is_whitespace());
+        if is_name { Ok(Self(text.to_owned())) } else { Err(Unfit::Plainly) }
+    }
+}
+
+const TYPE: Key<TypeName, Required> = Key::required("type", "\"splunk_hec\"", "What kind of receiver it is; the types are below.");
+const STREAMS: Key<Vec<StreamKind>, Optional> = Key::optional("streams", "[\"audit\", \"content\"]", "all", "Which streams it takes.")
+    .limited("not empty", |streams| !streams.is_empty());
+const FORMAT: Key<Format, Defaulted> = Key::defaulted("format", "raw", "How a record is written; raw is Miro's own object, byte for byte.");
+const PROVENANCE: Key<Provenance, Optional> = Key::optional(
+    "provenance",
+    "true",
+    "true; false for azure_monitor, whose tables drop columns that they do not declare",
+    "Whether a record says where it comes from: `_miro_siem` at the end of a JSON record, `fields` over HEC.",
+);
+const FILTER: Key<FilterSettings, Optional> =
+    Key::optional("filter", "{ exclude_events = [\"board_opened\"] }", "everything is taken", "Which events it takes.");
+const BATCH_EVENTS_MAX: Key<usize, Optional> =
+    Key::optional("batch_events_max", "500", "the type's own limit", "How many events are sent at once at most.")
+        .limited("from 1 to 100000", |events| (1..=100_000).contains(events));
+const BATCH_BYTES_MAX: Key<ByteSize, Optional> = Key::optional(
+    "batch_bytes_max",
+    "\"1MiB\"",
+    "the type's own limit",
+    "How large the records that are sent at once may be, before compression.",
+)
+.limited("from 1KiB to 100MiB", |size| (1 << 10..=100 << 20).contains(&size.0));
+const FLUSH_INTERVAL: Key<Duration, Defaulted> = Key::defaulted("flush_interval", "1s", "How long a batch may wait to fill.")
+    .limited("at most 10m", |wait| *wait <= Duration::from_secs(600));
+const TIMEOUT: Key<Duration, Defaulted> = Key::defaulted("timeout", "30s", "How long one delivery may take.")
+    .limited("from 100ms to 10m", |timeout| (Duration::from_millis(100)..=Duration::from_secs(600)).contains(timeout));
+const RETRY_INITIAL: Key<Duration, Defaulted> = Key::defaulted(
+    "retry_initial",
+    "1s",
+    "The longest first wait after a failure; each further one may be twice as long. Retrying never ends.",
+)
+.limited("from 1ms to 1h", |wait| (Duration::from_millis(1)..=Duration::from_secs(3600)).contains(wait));
+const RETRY_MAX: Key<Duration, Defaulted> = Key::defaulted("retry_max", "5m", "The longest wait between two attempts.")
+    .limited("from 1ms to 24h", |wait| (Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(wait));
+const TLS: Key<TlsSettings, Optional> = Key::optional(
+    "tls",
+    "{ ca_file = \"/etc/ssl/certs/siem-ca.pem\" }",
+    "[tls] holds",
+    "TLS for this sink; what it leaves out comes from [tls].",
+);
+
+/// The keys of any sink.
+pub(super) const COMMON_KEYS: Keys = &[
+    &TYPE,
+    &STREAMS,
+    &FORMAT,
+    &PROVENANCE,
+    &FILTER,
+    &BATCH_EVENTS_MAX,
+    &BATCH_BYTES_MAX,
+    &FLUSH_INTERVAL,
+    &TIMEOUT,
+    &RETRY_INITIAL,
+    &RETRY_MAX,
+    &TLS,
+];
+
+const INCLUDE_EVENTS: Key<Vec<Pattern>, Defaulted> = Key::defaulted(
+    "include_events",
+    "",
+    "Only events of these names, where there are any; `*` and `?` stand for any text and any character.",
+);
+const EXCLUDE_EVENTS: Key<Vec<Pattern>, Defaulted> = Key::defaulted("exclude_events", "", "No events of these names.");
+
+const FILTER_KEYS: Keys = &[&INCLUDE_EVENTS, &EXCLUDE_EVENTS];
+
+impl Value for FilterSettings {
+    const MEANT: &'static str = "a table of include_events and exclude_events";
+
+    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
+        let table = Table::open(at.clone(), node)?;
+        let names = [INCLUDE_EVENTS.name, EXCLUDE_EVENTS.name];
+        table.refuse_unknown(&[FILTER_KEYS], |name| match nearest(name, &names) {
+            Some(_) => None,
+            None => Some(unsupported::message("the filter", name)),
+        });
+        let (include, exclude) = (table.take(&INCLUDE_EVENTS), table.take(&EXCLUDE_EVENTS));
+        let texts = |patterns: Vec<Pattern>| patterns.into_iter().map(|pattern| pattern.0).collect();
+        Ok(Self { include_events: texts(include?), exclude_events: texts(exclude?) })
+    }
+
+    fn sub_keys() -> Keys {
+        FILTER_KEYS
+    }
+}
+
+/// `[sinks.<name>]`; `global` is `[tls]`.
+pub(super) fn sink(at: At<'_>, name: &str, node: &Node, global: &TlsSettings) -> Result<SinkSettings, Faulty> {
+    let valid_name = name::check(&at, name, node);
+    let table = Table::open(at, node)?;
+    // Without its type nothing is known about the other keys.
+    let TypeName(kind) = table.take(&TYPE)?;
+    refuse_unknown(&table, kind);
+    let own = (kind.read)(&table);
+    let common = common(&table, kind, global);
+    valid_name?;
+    let (own, common) = (own?, common?);
+    Ok(common(SinkName::new(name), own))
+}
+
+fn refuse_unknown(table: &Table<'_>, kind: &SinkType) {
+    table.refuse_unknown(&[COMMON_KEYS, kind.keys], |name| {
+        if unsupported::SINK_KEYS.contains(&name) {
+            return Some(unsupported::message("the key", name));
+        }
+        let owners: Vec<&str> =
+            TYPES.iter().filter(|other| other.keys.iter().any(|key| key.name() == name)).map(|other| other.name).collect();
+        match owners.as_slice() {
+            [] => None,
+            owners => Some(format!("belongs to sinks of type {}; this one is {}", owners.join(" or "), kind.name)),
+        }
+    });
+}
+
+/// Reads the common keys; what comes back puts them together with the rest.
+fn common(
+    table: &Table<'_>,
+    kind: &SinkType,
+    global: &TlsSettings,
+) -> Result<impl FnOnce(SinkName, SinkKindSettings) -> SinkSettings + use<>, Faulty> {
+    let (streams, format, provenance, filter) = (table.take(&STREAMS), table.take(&FORMAT), table.take(&PROVENANCE), table.take(&FILTER));
+    let (events_max, bytes_max, flush) = (table.take(&BATCH_EVENTS_MAX), table.take(&BATCH_BYTES_MAX), table.take(&FLUSH_INTERVAL));
+    let (timeout, waits, tls) = (table.take(&TIMEOUT), retry_waits(table), tls(table, kind, global));
+    let (streams, format, filter) = (streams?.unwrap_or_else(|| StreamKind::ALL.to_vec()), format?, filter?.unwrap_or_default());
+    let provenance = provenance?.unwrap_or(kind.provenance);
+    let (batch_events_max, batch_bytes_max) = (events_max?, bytes_max?.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX)));
+    let (flush_interval, timeout, (retry_initial, retry_max), tls) = (flush?, timeout?, waits?, tls?);
+    Ok(move |name, kind| SinkSettings {
+        name,
+        kind,
+        streams: in_order(&streams),
+        format,
+        provenance,
+        filter,
+        batch_events_max,
+        batch_bytes_max,
+        flush_interval,
+        timeout,
+        retry_initial,
+        retry_max,
+        tls,
+    })
+}
+
+/// Each kind once, in the order in which they are shown.
+fn in_order(streams: &[StreamKind]) -> Vec<StreamKind> {
+    StreamKind::ALL.into_iter().filter(|kind| streams.contains(kind)).collect()
+}
+
+fn retry_waits(table: &Table<'_>) -> Result<(Duration, Duration), Faulty> {
+    let (initial, max) = (table.take(&RETRY_INITIAL), table.take(&RETRY_MAX));
+    let (initial, max) = (initial?, max?);
+    if initial > max {
+        return Err(table.problem(RETRY_MAX.name, "needs to be at least retry_initial"));
+    }
+    Ok((initial, max))
+}
+
+fn tls(table: &Table<'_>, kind: &SinkType, global: &TlsSettings) -> Result<TlsSettings, Faulty> {
+    if kind.connects == Connects::No && table.raw(TLS.name).is_some() {
+        return Err(table.problem(TLS.name, format!("has no meaning here: a sink of type {} opens no connection", kind.name)));
+    }
+    let own = table.take(&TLS)?.unwrap_or_default();
+    let pair = if own.cert_file.is_some() { &own } else { global };
+    Ok(TlsSettings {
+        ca_file: own.ca_file.clone().or_else(|| global.ca_file.clone()),
+        cert_file: pair.cert_file.clone(),
+        key_file: pair.key_file.clone(),
+    })
+}
+
+/// Whether a key is written at all, whatever it holds.
+fn is_written(table: &Table<'_>, name: &str) -> bool {
+    table.raw(name).is_some_and(|node| !matches!(node.kind, Kind::Nothing))
+}
