@@ -82,11 +82,11 @@ async fn content_and_ai_parameters_are_checked() {
             (sixteen, "emails"),
         ] {
             let path = listing(&running, stream, start_time() - days(1), start_time(), &more);
-            check_error(&get_as(&running, &path, "admin").await, 400, "invalidParameters", Some(field));
+            check_error(&get_as(&running, &path, "admin").await, 400, "2.0703", Some(field));
         }
         let path = listing(&running, stream, start_time() - days(1), start_time(), "");
         let without_to = path.split("&to=").next().expect("a first part");
-        check_error(&get_as(&running, without_to, "admin").await, 400, "invalidParameters", Some("to"));
+        check_error(&get_as(&running, without_to, "admin").await, 400, "2.0703", Some("to"));
     }
 }
 

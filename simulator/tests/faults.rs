@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use common::{Answer, Ask, LONG, collect, days, encode, get, listing, raws, send, small, start_time, started, token};
-use miro_simulator::{Endpoint, Fault, FaultOrder, FaultPlan, Running, SimConfig, Simulator, Stream};
+use miro_simulator::{Endpoint, Fault, FaultOrder, FaultPlan, RetryAfter, Running, SimConfig, Simulator, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn audit_path(running: &Running, more: &str) -> String {
@@ -42,8 +42,9 @@ async fn every_status_can_be_ordered_with_miros_error_a_web_page_or_nothing() {
 
 #[tokio::test]
 async fn a_forced_429_says_when_to_come_back() {
-    let running = started(small()).await;
+    let running = started(SimConfig { retry_after: RetryAfter::Seconds, ..small() }).await;
     let answer = meet(&running, Fault::Status(429)).await.expect("an answer");
+    assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(answer.header("x-ratelimit-remaining"), Some("0"));
     assert!(answer.header("x-ratelimit-reset").is_some());
 }

@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 
 use crate::render::json::put_str;
 
-/// An error answer: `type`, `code`, `message`, `status`, and `context` with the fields at fault or null.
+/// An error answer: `type`, `code`, `message`, `status`, and sometimes `context`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -50,20 +50,37 @@ impl ApiError {
         Self::of_status(StatusCode::NOT_FOUND)
     }
 
+    /// The same with the numeric-looking code of Miro's newer operations.
+    pub(crate) fn numeric(self) -> Self {
+        Self { code: "2.0703", ..self }
+    }
+
+    /// Miro has two dialects, with members in different order: errors about fields, and all others.
     fn body(&self) -> Vec<u8> {
-        let status = self.status.as_u16();
-        let mut out = format!("{{\"type\":\"error\",\"code\":\"{}\",\"context\":", self.code).into_bytes();
         match &self.field {
-            Some((field, problem)) => {
-                out.extend_from_slice(format!("{{\"fields\":[{{\"field\":\"{field}\",\"message\":").as_bytes());
-                put_str(&mut out, problem);
-                out.extend_from_slice(b"}]}");
-            }
-            None => out.extend_from_slice(b"null"),
+            Some((field, problem)) => self.about_field(field, problem),
+            None => self.plain(),
         }
-        out.extend_from_slice(b",\"message\":");
+    }
+
+    fn about_field(&self, field: &str, problem: &str) -> Vec<u8> {
+        let mut out =
+            format!("{{\"type\":\"error\",\"code\":\"{}\",\"context\":{{\"fields\":[{{\"field\":\"{field}\",\"message\":", self.code)
+                .into_bytes();
+        put_str(&mut out, problem);
+        out.extend_from_slice(b"}]},\"message\":");
         put_str(&mut out, &self.message);
-        out.extend_from_slice(format!(",\"status\":{status}}}").as_bytes());
+        out.extend_from_slice(format!(",\"status\":{}}}", self.status.as_u16()).as_bytes());
+        out
+    }
+
+    fn plain(&self) -> Vec<u8> {
+        let mut out = format!("{{\"status\":{},\"code\":\"{}\",\"message\":", self.status.as_u16(), self.code).into_bytes();
+        put_str(&mut out, &self.message);
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            out.extend_from_slice(b",\"context\":null");
+        }
+        out.extend_from_slice(b",\"type\":\"error\"}");
         out
     }
 }
@@ -86,4 +103,26 @@ pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_those_that_were_seen_of_miro() {
+        let check = |error: ApiError, wanted: &str| assert_eq!(String::from_utf8(error.body()).expect("UTF-8"), wanted);
+        check(
+            ApiError::invalid("metadata", "Field [metadata] is not supported").numeric(),
+            r#"{"type":"error","code":"2.0703","context":{"fields":[{"field":"metadata","message":"Field [metadata] is not supported"}]},"message":"Invalid parameters","status":400}"#,
+        );
+        check(
+            ApiError::of_status(StatusCode::FORBIDDEN),
+            r#"{"status":403,"code":"insufficientPermissions","message":"Access Denied","type":"error"}"#,
+        );
+        check(
+            ApiError::of_status(StatusCode::TOO_MANY_REQUESTS),
+            r#"{"status":429,"code":"tooManyRequests","message":"Request rate limit exceed","context":null,"type":"error"}"#,
+        );
+    }
 }

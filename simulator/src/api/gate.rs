@@ -108,7 +108,7 @@ async fn look(request: Request) -> Result<(Request, RequestSeen), ApiError> {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         endpoint,
-        token: bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned),
+        token: bearer.and_then(bearer_token).map(str::to_owned),
         refresh_token: form.and(Params::parse(&query)).get("refresh_token").map(str::to_owned),
         query,
         status: None,
@@ -117,10 +117,16 @@ async fn look(request: Request) -> Result<(Request, RequestSeen), ApiError> {
     Ok((Request::from_parts(parts, Body::from(body)), seen))
 }
 
+/// The token of an `Authorization` header; the scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer_token(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 async fn answer(inner: &Inner, mut request: Request, seen: &RequestSeen, connection: &Connection, next: Next) -> Response<Body> {
     if let Some(fault) = seen.fault {
         if let Some(mut response) = before(fault, connection).await {
-            forced_standing(inner, fault).put_headers(&mut response);
+            put_standing(inner, forced_standing(inner, fault), &mut response);
             return response;
         }
         if let Some(fault) = fault.of_page() {
@@ -135,10 +141,7 @@ async fn answer(inner: &Inner, mut request: Request, seen: &RequestSeen, connect
         }
         Err((error, standing)) => (error.into(), standing),
     };
-    standing.put_headers(&mut response);
-    if response.status() == StatusCode::TOO_MANY_REQUESTS {
-        put_retry_after(inner.config.retry_after, standing, &mut response);
-    }
+    put_standing(inner, standing, &mut response);
     match seen.fault {
         Some(fault) => after(fault, response, connection).await,
         None => response,
@@ -185,6 +188,14 @@ fn denied_error(denied: Denied, endpoint: Endpoint) -> ApiError {
         Denied::Missing => ApiError::of_status(StatusCode::UNAUTHORIZED),
         Denied::Unknown => ApiError::new(StatusCode::UNAUTHORIZED, "invalidToken", "Token is invalid or revoked"),
         Denied::Expired => ApiError::new(StatusCode::UNAUTHORIZED, "tokenExpired", "Token has expired"),
+    }
+}
+
+/// The headers of every answer, and what a 429 has besides.
+fn put_standing(inner: &Inner, standing: Standing, response: &mut Response<Body>) {
+    standing.put_headers(response);
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        put_retry_after(inner.config.retry_after, standing, response);
     }
 }
 

@@ -43,8 +43,8 @@ fn list(sim: &Simulator, org: &str, query: Option<String>, fault: Option<Extensi
     let inner = sim.inner();
     check_org(inner, org)?;
     let params = Params::parse(query.as_deref().unwrap_or_default());
-    let listing = listing(&params, stream)?;
-    let filter = Filter::new(inner, &params, stream)?;
+    let listing = listing(&params, stream).map_err(ApiError::numeric)?;
+    let filter = Filter::new(inner, &params, stream).map_err(ApiError::numeric)?;
     let fault = fault.map(|Extension(fault)| fault);
     let page = listing.page(inner, fault, |entry| filter.allows(inner, stream, entry));
     let mut out = format!("{{\"limit\":{},\"size\":", listing.limit).into_bytes();

@@ -35,6 +35,11 @@ impl Renderer {
         out.extend_from_slice(&self.org.people[about.person].actor);
         let kind = mix.word(&["request", "request", "response", "chat"]);
         out.extend_from_slice(format!(",\"logType\":\"{kind}\",\"details\":{{\"text\":").as_bytes());
+        if mix.below(50) == 0 {
+            // Unstructured text may hold anything.
+            out.extend_from_slice(br#""a\u0000b \ud83d\ude80 \/ \u2028","tokens":9007199254740993,"temperature":1e0}"#);
+            return;
+        }
         // A string that holds JSON, as in the specification's example.
         let mut inner = b"{\"text\":".to_vec();
         text::put_phrase(&mut inner, mix);

@@ -10,6 +10,9 @@ const HUGE_ONE_IN: u64 = 2_000;
 const HUGE_BYTES: usize = 100_000;
 const ITEM_ID_BASE: u64 = 3_458_764_549_483_493_025;
 
+/// A widget with everything in it that careless readers change: escapes, number spellings, integers past 2^64, invisible characters.
+const ODD_STATE: &str = "{\"type\":\"shape\",\"text\":\"<p>caf\\u00e9 \\ud83d\\ude80 \\/ a\\u0000b\\u2028<\\/p>\",\"name\":\"\u{202e}שלום \u{200f}مرحبا\u{202c} Z\u{351}\u{36b}\",\"rotation\":-0.0,\"opacity\":1.0,\"z\":1e3,\"resourceId\":123456789012345678901234567890,\"createdIn\":9007199254740993,\"createdIn\":9007199254740993}";
+
 impl Renderer {
     pub(super) fn put_content(&self, sequence: u64, key: Key, broken: Option<Broken>, out: &mut Vec<u8>) {
         let mut mix = self.mix(Stream::Content, sequence);
@@ -19,7 +22,7 @@ impl Renderer {
         let board = &self.org.boards[about.board.unwrap_or_default()];
         out.extend_from_slice(b"\"contentId\":\"");
         out.extend_from_slice(board.named.id.as_bytes());
-        let (action, item) = (mix.word(&["create", "update", "update", "update", "delete"]), item_type(&mut mix));
+        let (action, item) = (action_type(&mut mix), item_type(&mut mix));
         out.extend_from_slice(format!("\",\"actionType\":\"{action}\",").as_bytes());
         put_time_member(out, "actionTime", key.at_us, broken);
         out.extend_from_slice(b"\"actor\":");
@@ -32,18 +35,31 @@ impl Renderer {
         match mix.below(20) {
             0 => out.extend_from_slice(b",\"ai\":{\"assisted\":true}"),
             1..6 => out.extend_from_slice(b",\"ai\":{\"assisted\":false}"),
+            6 => out.extend_from_slice(b",\"revision\":9007199254740993"),
             _ => {}
         }
         out.push(b'}');
     }
 }
 
+/// The last one is in no documentation: the list is open.
+fn action_type(mix: &mut Mix) -> &'static str {
+    match mix.below(100) {
+        0..20 => "create",
+        20..79 => "update",
+        79..99 => "delete",
+        _ => "restore",
+    }
+}
+
+/// The fourth is not in the specification's list but is read by log viewers; the last is in no documentation.
 fn item_type(mix: &mut Mix) -> &'static str {
     match mix.below(100) {
         0..72 => "widget",
         72..82 => "comment_thread",
         82..96 => "comment_message",
-        _ => "data_table",
+        96..99 => "data_table",
+        _ => "doc_page",
     }
 }
 
@@ -80,6 +96,7 @@ fn put_state(out: &mut Vec<u8>, item: &str, action: &str, mix: &mut Mix) {
             text::put_long(out, HUGE_BYTES, mix);
             out.push(b'}');
         }
+        _ if mix.chance(0.02) => out.extend_from_slice(ODD_STATE.as_bytes()),
         _ if mix.chance(0.06) => put_ai_widget(out, mix),
         _ => put_widget(out, mix),
     }

@@ -106,8 +106,14 @@ fn the_three_forms_of_created_at_all_name_the_moment_of_the_listing() {
 fn content_entries_hold_html_tables_comments_and_states_of_100_kilobytes() {
     let events = truth(SimConfig { content_events: 12_000, ..config() }, Stream::Content);
     let values: Vec<Value> = events.iter().map(|event| serde_json::from_slice(&event.raw).expect("an entry is JSON")).collect();
-    for item in ["widget", "comment_thread", "comment_message", "data_table"] {
+    for item in ["widget", "comment_thread", "comment_message", "data_table", "doc_page"] {
         assert!(values.iter().any(|value| value["itemType"] == item), "{item}");
+    }
+    let texts = texts(&events);
+    for needle in
+        ["\\ud83d\\ude80 \\/ a\\u0000b", "\"z\":1e3", "123456789012345678901234567890", "\"actionType\":\"restore\"", "\"resourceId\":0"]
+    {
+        assert!(texts.iter().any(|text| text.contains(needle)), "{needle:?} does not occur");
     }
     assert!(values.iter().any(|value| value.pointer("/state/snapshot/records/0/f1").is_some()));
     assert!(values.iter().any(|value| value.pointer("/ai/assisted") == Some(&true.into())));
