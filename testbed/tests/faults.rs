@@ -8,7 +8,7 @@ use support::{Broken, Client, Seen};
 use testbed::{
     Running,
     ca::{Ca, ClientCertificates},
-    faults::{Answer, Fault, RetryAfter, Rule},
+    faults::{Answer, Fault, RetryAfter, Rule, Take, Then},
     sumo::{Sumo, SumoConfig},
 };
 use tokio::net::TcpStream;
@@ -55,7 +55,7 @@ async fn a_stall_gives_no_answer_until_the_sender_leaves() {
     let sumo = start();
     for (fault, taken) in [(Fault::stall(), 0), (Fault::stall_after_taking(), 1)] {
         sumo.faults().next(1, fault);
-        let answer = tokio::time::timeout(Duration::from_millis(150), post(&sumo, "a")).await;
+        let answer = tokio::time::timeout(Duration::from_millis(600), post(&sumo, "a")).await;
         assert!(answer.is_err(), "an answer came: {answer:?}");
         assert_eq!(sumo.ledger().times_seen("a"), taken);
     }
@@ -110,11 +110,11 @@ async fn a_delay_is_waited_and_a_swallowed_request_looks_fine() {
 async fn a_rule_lasts_for_its_time_and_can_be_cleared() {
     let sumo = start();
     sumo.faults().add(Rule::during(
-        Duration::from_millis(100),
+        Duration::from_millis(1000),
         Fault::answer(Answer::new(403, "")),
     ));
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 403);
-    tokio::time::sleep(Duration::from_millis(120)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 200);
     sumo.faults()
         .add(Rule::chance(1.0, 1, Fault::answer(Answer::new(500, ""))));
@@ -241,4 +241,29 @@ async fn faults_work_the_same_over_tls() {
         refused.is_err(),
         "a certificate of another authority must not be trusted"
     );
+}
+
+#[tokio::test]
+async fn an_early_refusal_reaches_a_sender_whose_body_is_never_read() {
+    let sumo = start();
+    let refusal = Fault {
+        take: Take::Unread,
+        then: Then::Answer(Answer::new(413, "")),
+        ..Fault::default()
+    };
+    sumo.faults().next(1, refusal);
+    let unfinished = format!(
+        "{}content-length: 1000000\r\n\r\nonly the beginning",
+        head(&sumo)
+    );
+    let seen = Client::plain(sumo.addr())
+        .await
+        .raw(unfinished.as_bytes())
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (seen.status, seen.header("connection")),
+        (413, Some("close"))
+    );
+    assert!(sumo.ledger().is_empty());
 }

@@ -218,12 +218,12 @@ async fn acks_count_per_channel_and_are_true_once() {
 
 #[tokio::test]
 async fn an_ack_takes_its_delay_and_a_forgotten_channel_never_acks() {
-    let hec = start(acking(Acks::after(Duration::from_millis(300))));
+    let hec = start(acking(Acks::after(Duration::from_millis(1000))));
     post(&hec, &event("a")).await;
     read_acks(&hec, CHANNEL, "[0]")
         .await
         .is(200, r#"{"acks":{"0":false}}"#);
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
     read_acks(&hec, CHANNEL, "[0]")
         .await
         .is(200, r#"{"acks":{"0":true}}"#);
@@ -244,7 +244,7 @@ async fn an_ack_takes_its_delay_and_a_forgotten_channel_never_acks() {
 async fn an_idle_channel_expires() {
     let acks = Acks::On {
         delay: Duration::ZERO,
-        idle_max: Duration::from_millis(100),
+        idle_max: Duration::from_millis(1000),
         pending_max: 1,
     };
     let hec = start(acking(acks));
@@ -252,7 +252,7 @@ async fn an_idle_channel_expires() {
     post(&hec, &event("b"))
         .await
         .is(429, r#"{"text":"Ack channel is at capacity","code":27}"#);
-    tokio::time::sleep(Duration::from_millis(120)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
     read_acks(&hec, CHANNEL, "[0]")
         .await
         .is(200, r#"{"acks":{"0":false}}"#);

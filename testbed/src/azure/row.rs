@@ -45,12 +45,13 @@ pub(super) fn row<'a>(
     let mut stored = Vec::new();
     let mut time = None;
     for (key, value) in members.0 {
+        if key == "id" {
+            // Also where the stream does not declare it: the ledger wants to know which event this was.
+            row.id = id_text(value);
+        }
         if !schema.columns.iter().any(|column| *column == key) {
             row.members_dropped += 1;
             continue;
-        }
-        if key == "id" {
-            row.id = id_text(value);
         }
         if key == schema.time_column {
             time = text(value).and_then(|text| parse_time(&text));

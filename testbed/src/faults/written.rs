@@ -26,8 +26,7 @@ struct WrittenRule {
     probability: Option<f64>,
     #[serde(default)]
     seed: u64,
-    #[serde(default)]
-    take: Take,
+    take: Option<Take>,
     #[serde(default)]
     then: WrittenThen,
     #[serde(default)]
@@ -64,7 +63,7 @@ struct WrittenAnswer {
 /// {"probability": 0.1, "seed": 7, "take": "all", "then": "reset"}
 /// ```
 ///
-/// `take`: `all`, `half`, `nothing`, `unread`. `then`: `usual`, `stall`, `reset`, `truncate` or an answer, whose wait is
+/// `take`: `all`, `half`, `nothing`, `unread`; left out it is `nothing` before an answer, which is then a refusal, else `all`. `then`: `usual`, `stall`, `reset`, `truncate` or an answer, whose wait is
 /// `retry_after_ms` (as seconds) or `retry_at_ms` (as a date, from the time of the answer).
 ///
 /// # Errors
@@ -79,9 +78,15 @@ pub fn parse_rules(json: &[u8]) -> Result<Vec<Rule>, BadRule> {
 }
 
 fn rule(written: WrittenRule) -> Result<Rule, BadRule> {
+    let then = then(written.then)?;
+    let usual_take = if matches!(then, Then::Answer(_)) {
+        Take::Nothing
+    } else {
+        Take::All
+    };
     let fault = Fault {
-        take: written.take,
-        then: then(written.then)?,
+        take: written.take.unwrap_or(usual_take),
+        then,
         delay: Duration::from_millis(written.delay_ms),
     };
     let rule = match (written.next, written.during_ms, written.probability) {
@@ -143,7 +148,7 @@ mod tests {
         );
         let busy = Answer::new(429, "busy").retry_after(RetryAfter::Date(Duration::from_secs(2)));
         check(
-            r#"{"next":2,"take":"nothing","then":{"answer":{"status":429,"body":"busy","retry_at_ms":2000}}}"#,
+            r#"{"next":2,"then":{"answer":{"status":429,"body":"busy","retry_at_ms":2000}}}"#,
             Fault::answer(busy),
         );
     }

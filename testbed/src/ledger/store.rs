@@ -1,170 +1,19 @@
-//! What a receiver took: which event, how often, and the exact bytes.
-//!
-//! Made for a million events: an event costs its id, a SHA-256 and about fifty bytes. Ids are found through the first 16 bytes of
-//! their SHA-256, and are kept in the order in which they arrived first.
+//! The ledger itself.
 
 use std::{
     borrow::Cow,
     collections::HashMap,
-    fmt,
-    hash::{BuildHasherDefault, Hasher},
     io::Write as _,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
 use tokio::{sync::watch, time::Instant};
 
-/// The SHA-256 of some bytes; prints as lower-case hex.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    fn key(&self) -> Key {
-        let mut key = [0; 16];
-        key.copy_from_slice(&self.0[..16]);
-        Key(key)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// How much of an event a ledger keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Keep {
-    #[default]
-    Digests,
-    /// The bytes of every event's first arrival too; for tests with few events.
-    Bytes,
-}
-
-/// One event as a receiver found it in a request.
-#[derive(Debug)]
-pub struct Record<'a> {
-    /// The event's own id; an event without one is filed under the hex of its digest.
-    pub id: Option<Cow<'a, str>>,
-    /// The exact bytes of the event.
-    pub bytes: &'a [u8],
-    /// What surrounded the event: the whole HEC envelope, the row as a table stores it. Only read under [`Keep::Bytes`].
-    pub context: Cow<'a, [u8]>,
-}
-
-/// The first arrival of an event, kept under [`Keep::Bytes`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    pub bytes: Vec<u8>,
-    pub context: Vec<u8>,
-}
-
-/// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    pub id: String,
-    pub times_seen: u32,
-    /// Of the first arrival.
-    pub digest: Digest,
-    /// Later arrivals whose bytes differed from the first.
-    pub times_altered: u32,
-}
-
-/// How a ledger differs from what was expected. Empty lists: every event, each once, byte for byte.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Difference {
-    pub missing: Vec<String>,
-    pub unexpected: Vec<String>,
-    pub altered: Vec<String>,
-    pub repeated: Vec<String>,
-}
-
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the receiver took {got} of {wanted} events within {waited:?}")]
-pub struct TooFew {
-    pub wanted: usize,
-    pub got: usize,
-    pub waited: Duration,
-}
-
-/// The ledger in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Totals {
-    /// Different events.
-    pub distinct: usize,
-    /// Events that were taken more than once.
-    pub repeated: usize,
-    /// Events that came again with other bytes.
-    pub altered: usize,
-}
-
-/// Raw counters of a receiver. Relaxed: each is exact, but they are not read at one instant.
-#[derive(Debug, Default)]
-pub struct Counters {
-    pub(crate) connections: AtomicU64,
-    pub(crate) requests: AtomicU64,
-    pub(crate) body_bytes: AtomicU64,
-    pub(crate) gzip_bytes: AtomicU64,
-    pub(crate) plain_bytes: AtomicU64,
-    pub(crate) events: AtomicU64,
-    pub(crate) faults: AtomicU64,
-}
-
-/// The counters at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Counts {
-    pub connections: u64,
-    /// Requests whose head was read.
-    pub requests: u64,
-    /// Body bytes as sent.
-    pub body_bytes: u64,
-    /// Body bytes as sent, of the bodies that were compressed with gzip.
-    pub gzip_bytes: u64,
-    /// Body bytes after decompression.
-    pub plain_bytes: u64,
-    /// Events taken, repeats included.
-    pub events: u64,
-    /// Requests that met a scripted fault.
-    pub faults: u64,
-}
-
-impl Counters {
-    pub(crate) fn add(counter: &AtomicU64, amount: u64) {
-        counter.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub fn read(&self) -> Counts {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            connections: get(&self.connections),
-            requests: get(&self.requests),
-            body_bytes: get(&self.body_bytes),
-            gzip_bytes: get(&self.gzip_bytes),
-            plain_bytes: get(&self.plain_bytes),
-            events: get(&self.events),
-            faults: get(&self.faults),
-        }
-    }
-}
+use super::{
+    Counters, Counts, Difference, Digest, Keep, Kept, Line, Record, TooFew, Totals,
+    book::{Book, Entry, Key, key_of},
+};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -173,45 +22,6 @@ pub struct Ledger {
     book: Mutex<Book>,
     len: watch::Sender<usize>,
     counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Book {
-    index: HashMap<Key, u32, BuildHasherDefault<KeyHasher>>,
-    entries: Vec<Entry>,
-    ids: String,
-    kept: Vec<Kept>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    digest: Digest,
-    /// Where the id ends in `Book::ids`; it begins where the one before it ends.
-    id_end: u32,
-    seen: u32,
-    altered: u32,
-}
-
-#[derive(Debug, PartialEq, Eq, Clone, Copy, Hash)]
-struct Key([u8; 16]);
-
-/// The keys are hashes already: their first eight bytes serve as they are.
-#[derive(Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    // The length prefix that arrays of bytes are hashed with says nothing: all keys are of one length.
-    fn write_usize(&mut self, _: usize) {}
 }
 
 impl Ledger {
@@ -423,39 +233,6 @@ impl Ledger {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Book {
-    fn find(&self, id: &str) -> Option<usize> {
-        self.index.get(&key_of(id)).map(|n| *n as usize)
-    }
-
-    /// Returns whether the event is new.
-    fn file(&mut self, key: Key, id: &str, digest: Digest) -> bool {
-        if let Some(n) = self.index.get(&key) {
-            let entry = &mut self.entries[*n as usize];
-            entry.seen += 1;
-            entry.altered += u32::from(entry.digest != digest);
-            return false;
-        }
-        self.ids.push_str(id);
-        self.index.insert(key, small(self.entries.len()));
-        self.entries.push(Entry {
-            digest,
-            id_end: small(self.ids.len()),
-            seen: 1,
-            altered: 0,
-        });
-        true
-    }
-}
-
-fn key_of(id: &str) -> Key {
-    Digest::of(id.as_bytes()).key()
-}
-
-fn small(n: usize) -> u32 {
-    u32::try_from(n).expect("a ledger holds fewer than 2^32 events and 4 GiB of ids")
 }
 
 #[cfg(test)]

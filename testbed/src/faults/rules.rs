@@ -1,0 +1,172 @@
+//! When faults happen.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::Instant;
+
+use super::Fault;
+
+/// When a fault happens, and to which requests.
+#[derive(Debug)]
+pub struct Rule {
+    pub(super) fault: Fault,
+    when: When,
+    path: Option<String>,
+}
+
+#[derive(Debug)]
+enum When {
+    Next(u32),
+    Until(Instant),
+    Chance { probability: f64, rng: Box<StdRng> },
+}
+
+impl Rule {
+    /// The next `count` requests.
+    pub fn next(count: u32, fault: Fault) -> Self {
+        Self {
+            fault,
+            when: When::Next(count),
+            path: None,
+        }
+    }
+
+    /// Every request from now on, for that long.
+    pub fn during(time: Duration, fault: Fault) -> Self {
+        Self {
+            fault,
+            when: When::Until(Instant::now() + time),
+            path: None,
+        }
+    }
+
+    /// Each request with this probability (clamped to 0..=1); the same seed makes the same choices in the order of requests.
+    pub fn chance(probability: f64, seed: u64, fault: Fault) -> Self {
+        let rng = Box::new(StdRng::seed_from_u64(seed));
+        Self {
+            fault,
+            when: When::Chance {
+                probability: probability.clamp(0.0, 1.0),
+                rng,
+            },
+            path: None,
+        }
+    }
+
+    /// Only requests whose path contains `part`.
+    #[must_use]
+    pub fn on(mut self, part: impl Into<String>) -> Self {
+        self.path = Some(part.into());
+        self
+    }
+
+    fn applies(&mut self, path: &str) -> bool {
+        if self
+            .path
+            .as_deref()
+            .is_some_and(|part| !path.contains(part))
+        {
+            return false;
+        }
+        match &mut self.when {
+            When::Next(0) => false,
+            When::Next(left) => {
+                *left -= 1;
+                true
+            }
+            When::Until(end) => Instant::now() < *end,
+            When::Chance { probability, rng } => rng.random_bool(*probability),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.when {
+            When::Next(left) => left == 0,
+            When::Until(end) => Instant::now() >= end,
+            When::Chance { .. } => false,
+        }
+    }
+}
+
+/// The faults of one receiver; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    rules: Arc<Mutex<Vec<Rule>>>,
+}
+
+impl Faults {
+    pub fn add(&self, rule: Rule) {
+        self.rules().push(rule);
+    }
+
+    /// The next `count` requests meet `fault`.
+    pub fn next(&self, count: u32, fault: Fault) {
+        self.add(Rule::next(count, fault));
+    }
+
+    /// From here on everything works.
+    pub fn clear(&self) {
+        self.rules().clear();
+    }
+
+    /// Whether rules are left that may still fire.
+    pub fn is_quiet(&self) -> bool {
+        self.rules().iter().all(Rule::is_over)
+    }
+
+    pub(crate) fn pick(&self, path: &str) -> Option<Fault> {
+        let mut rules = self.rules();
+        rules.retain(|rule| !rule.is_over());
+        rules
+            .iter_mut()
+            .find_map(|rule| rule.applies(path).then(|| rule.fault.clone()))
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_fire_in_order_and_only_on_their_path() {
+        let faults = Faults::default();
+        faults.add(Rule::next(1, Fault::stall()).on("/ack"));
+        faults.next(2, Fault::truncate());
+        let picked: Vec<Option<Fault>> = ["/event", "/ack", "/event", "/ack"]
+            .map(|path| faults.pick(path))
+            .into();
+        assert_eq!(
+            picked,
+            [
+                Some(Fault::truncate()),
+                Some(Fault::stall()),
+                Some(Fault::truncate()),
+                None
+            ]
+        );
+        assert!(faults.is_quiet());
+    }
+
+    #[test]
+    fn a_seed_makes_the_same_choices_again() {
+        let draw = |seed| {
+            let faults = Faults::default();
+            faults.add(Rule::chance(0.3, seed, Fault::stall()));
+            (0..1000)
+                .map(|_| faults.pick("/").is_some())
+                .collect::<Vec<bool>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        let hits = draw(7).into_iter().filter(|hit| *hit).count();
+        assert!((200..400).contains(&hits), "{hits} of 1000 at 0.3");
+    }
+}
