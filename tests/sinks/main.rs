@@ -1,0 +1,7 @@
+//! Delivery: the driver against scripted receivers on a paused clock, and the sinks without HTTP against the real things.
+
+mod support;
+
+mod answers;
+mod any_script;
+mod flow;
