@@ -183,10 +183,11 @@ fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// The three forms of RFC 9110, section 5.6.7.
+/// The three forms of RFC 9110, section 5.6.7. The day of the week, which comes first, adds nothing and is not checked.
 fn parse_http_date(value: &str) -> Option<DateTime<Utc>> {
-    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(value.trim(), form).ok()).map(|time| time.and_utc())
+    const FORMS: [&str; 3] = ["%d %b %Y %H:%M:%S GMT", "%d-%b-%y %H:%M:%S GMT", "%b %e %H:%M:%S %Y"];
+    let (_, date) = value.trim().split_once(' ')?;
+    FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(date.trim(), form).ok()).map(|time| time.and_utc())
 }
 
 /// A request that got no answer.

@@ -249,6 +249,3 @@ fn mend_of_status(status: StatusCode) -> &'static str {
         _ => "the answer is none of HEC's; check url and proxies in between",
     }
 }
-
-#[cfg(test)]
-mod tests;
