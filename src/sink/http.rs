@@ -27,8 +27,8 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const EXCERPT_CHARS_MAX: usize = 300;
 /// A receiver that dictates a longer wait is asked again after this one, so that a mistaken header cannot stop a sink for days.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
-/// Words of an answer that are shorter than this are no use to find an echo of what was sent: they occur everywhere.
-const ECHO_BYTES_MIN: usize = 10;
+/// Shorter pieces of an answer say nothing about an echo of what was sent: they occur everywhere.
+const ECHO_BYTES_MIN: usize = 8;
 
 /// How a sink connects: the settings that every HTTP sink has.
 #[derive(Clone, Debug)]
@@ -183,10 +183,11 @@ fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// The three forms of RFC 9110, section 5.6.7.
+/// The three forms of RFC 9110, section 5.6.7. The day of the week, which comes first, adds nothing and is not checked.
 fn parse_http_date(value: &str) -> Option<DateTime<Utc>> {
-    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(value.trim(), form).ok()).map(|time| time.and_utc())
+    const FORMS: [&str; 3] = ["%d %b %Y %H:%M:%S GMT", "%d-%b-%y %H:%M:%S GMT", "%b %e %H:%M:%S %Y"];
+    let (_, date) = value.trim().split_once(' ')?;
+    FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(date.trim(), form).ok()).map(|time| time.and_utc())
 }
 
 /// A request that got no answer.
@@ -276,48 +277,39 @@ pub fn gzip(body: &[u8], level: u32) -> Vec<u8> {
     encoder.write_all(body).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
 }
 
-/// A receiver's own words, fit to be shown: at most 300 characters on one line, without control characters, without the secrets,
-/// and without longer words that occur in the events: a receiver that repeats what it was sent must not get it into a log.
+/// A receiver's own words, fit to be shown: at most 300 characters on one line, without control characters and without the
+/// secrets. They end where they begin to repeat an event: a receiver that echoes what it was sent must not get it into a log.
 pub fn excerpt(text: &str, secrets: &[&SecretString], batch: Option<&Batch<'_>>) -> String {
     // Only the beginning can be shown; four times as much leaves room for what is taken out.
     let mut clean: String = text.chars().take(4 * EXCERPT_CHARS_MAX).collect();
     for secret in secrets.iter().map(|secret| secret.expose_secret()).filter(|secret| !secret.is_empty()) {
         clean = clean.replace(secret, "…");
     }
-    let mut line = String::new();
-    let mut chars = 0;
-    for word in clean.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        if chars > EXCERPT_CHARS_MAX {
-            break;
-        }
-        let shown = batch.map_or_else(|| word.to_owned(), |batch| without_echo(word, batch));
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        chars += shown.chars().count() + 1;
-        line.push_str(&shown);
+    let words: Vec<&str> = clean.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+    let mut line = words.join(" ");
+    if let Some(start) = batch.and_then(|batch| echo_start(&line, batch)) {
+        line.truncate(start);
+        line.push('…');
     }
-    cut(line)
-}
-
-fn cut(line: String) -> String {
     match line.char_indices().nth(EXCERPT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
 }
 
-/// The text with every piece that is long enough to be told apart and that some event contains replaced by an ellipsis.
-fn without_echo(word: &str, batch: &Batch<'_>) -> String {
-    let mut shown = String::new();
-    for piece in word.split_inclusive(['"', '\'', '{', '}', '[', ']', ',', ':', '<', '>', '=', '&', '(', ')']) {
-        let echoed = piece.len() > ECHO_BYTES_MIN && {
-            let bytes = piece.trim_end_matches(|c: char| c.is_ascii_punctuation()).as_bytes();
-            bytes.len() >= ECHO_BYTES_MIN && batch.iter().any(|(_, payload)| payload.windows(bytes.len()).any(|window| window == bytes))
-        };
-        shown.push_str(if echoed { "…" } else { piece });
+/// Where a piece begins that some event of the batch contains, and that is long enough not to be there by chance.
+fn echo_start(line: &str, batch: &Batch<'_>) -> Option<usize> {
+    let is_piece = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | '#' | '/' | '+');
+    let mut start = 0;
+    for part in line.split_inclusive(|c: char| !is_piece(c)) {
+        let piece = part.trim_end_matches(|c: char| !is_piece(c)).as_bytes();
+        let echoed = |payload: &[u8]| payload.windows(piece.len()).any(|window| window == piece);
+        if piece.len() >= ECHO_BYTES_MIN && batch.iter().any(|(_, payload)| echoed(payload)) {
+            return Some(start);
+        }
+        start += part.len();
     }
-    shown
+    None
 }
 
 #[cfg(test)]

@@ -148,16 +148,19 @@ fn refusal(answer: &Answer, receiver: &Receiver, secret: &SecretString, batch: &
         status if status.is_server_error() => (answer.class(), "it failed inside or is overloaded"),
         _ => (answer.class(), "the answer is none that Sumo documents; check url and proxies in between"),
     };
-    let (path, status) = (SecretString::from(path_of(secret)), answer.status.as_u16());
-    let words = http::excerpt(&String::from_utf8_lossy(&answer.body), &[secret, &path], Some(batch));
+    let [path, last] = parts_of(secret);
+    let words = http::excerpt(&String::from_utf8_lossy(&answer.body), &[secret, &path, &last], Some(batch));
+    let status = answer.status.as_u16();
     let words = if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status} ({words})") };
     SinkError::new(class, format!("deliver to {receiver}: {words}: {mend}"))
 }
 
-/// The secret part by itself: an error page often repeats the path without the host.
-fn path_of(secret: &SecretString) -> String {
-    let path = Url::parse(secret.expose_secret()).map(|url| url.path().trim_matches('/').to_owned()).unwrap_or_default();
-    path.rsplit('/').next().unwrap_or_default().to_owned()
+/// The path by itself, and its last part: an error page often repeats them without the host.
+fn parts_of(secret: &SecretString) -> [SecretString; 2] {
+    let path = Url::parse(secret.expose_secret()).map(|url| url.path().to_owned()).unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    // The path "/" is everywhere and no secret.
+    [path.trim_matches('/').to_owned(), last].map(SecretString::from)
 }
 
 impl fmt::Debug for SumoSink {

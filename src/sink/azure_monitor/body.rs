@@ -166,3 +166,102 @@ impl<'de> Deserialize<'de> for Members<'de> {
         deserializer.deserialize_map(InOrder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn shorten_text(record: &str) -> String {
+        let row = shorten(record.as_bytes()).expect("an object").into_owned();
+        String::from_utf8(row).expect("UTF-8")
+    }
+
+    /// The bytes of a value as the limit counts them.
+    fn counted(value: &RawValue) -> usize {
+        text_of(value).map_or(value.get().len(), |text| text.len())
+    }
+
+    /// Checks one row against the record that it was made of.
+    fn check(record: &str) {
+        let row = shorten_text(record);
+        let (before, after): (Members<'_>, Members<'_>) =
+            (serde_json::from_str(record).expect("JSON"), serde_json::from_str(&row).expect("JSON"));
+        assert_eq!(before.0.len(), after.0.len());
+        for ((key, old), (same_key, new)) in before.0.iter().zip(&after.0) {
+            assert_eq!(key.get(), same_key.get());
+            if counted(old) <= FIELD_BYTES_MAX {
+                assert_eq!(old.get(), new.get(), "what fits is copied");
+            } else {
+                check_marker(old, new);
+            }
+        }
+    }
+
+    fn check_marker(old: &RawValue, new: &RawValue) {
+        assert!(counted(new) <= FIELD_BYTES_MAX, "{}", counted(new));
+        assert!(counted(new) > FIELD_BYTES_MAX - 8, "as much as fits is kept: {}", counted(new));
+        match text_of(old) {
+            Some(text) => {
+                let new: String = serde_json::from_str(new.get()).expect("a string");
+                let (prefix, marker) = new.split_once("… [shortened by miro-siem: ").expect("a marker");
+                assert!(text.starts_with(prefix));
+                assert_eq!(marker, format!("{} bytes, sha256 {}]", text.len(), sha256(&text)));
+            }
+            None => {
+                let new: Value = serde_json::from_str(new.get()).expect("an object");
+                assert_eq!((&new["_miro_siem_truncated"], &new["bytes"]), (&Value::Bool(true), &old.get().len().into()));
+                assert_eq!(new["sha256"], sha256(old.get()));
+                assert!(old.get().starts_with(new["prefix"].as_str().expect("text")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_of_exactly_64_kb_is_copied_and_one_byte_more_is_marked() {
+        for (text, marked) in [("x".repeat(FIELD_BYTES_MAX), false), ("x".repeat(FIELD_BYTES_MAX + 1), true)] {
+            let record = format!(r#"{{"id":"a","event":"{text}"}}"#);
+            check(&record);
+            assert_eq!(shorten_text(&record) != record, marked);
+        }
+        // Six bytes of spelling for each byte of text.
+        let spelled = format!(r#"{{"event":"{}"}}"#, r"\u0041".repeat(FIELD_BYTES_MAX));
+        assert_eq!(shorten_text(&spelled), spelled);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_a_long_string_does_not_stop_it() {
+        check(&format!(r#"{{"id":"a","event":"\ud800{}"}}"#, "x".repeat(FIELD_BYTES_MAX)));
+    }
+
+    #[test]
+    fn a_broken_record_is_refused_with_a_reason() {
+        assert!(shorten(format!(r#"{{"id":"a","event":"{}"#, "x".repeat(FIELD_BYTES_MAX)).as_bytes()).is_err());
+    }
+
+    fn long_string() -> impl Strategy<Value = String> {
+        (prop::sample::select(vec!["x", "é", "😀", "\\", "\"", "\n", "\u{1}", "a\u{2028}"]), 60_000..70_000_usize, "[ -~]{0,40}")
+            .prop_map(|(unit, bytes, tail)| unit.repeat(bytes / unit.len()) + &tail)
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        prop_oneof![
+            long_string().prop_map(|text| Value::from(text).to_string()),
+            long_string().prop_map(|text| Value::from(vec![Value::from(text), Value::Null]).to_string()),
+            (20_000..40_000_usize).prop_map(|count| format!("{{\"list\":\n[{}1.50]\r\n\t}}", "1e2, ".repeat(count))),
+            Just("9007199254740993".to_owned()),
+            Just("null".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn every_field_is_copied_or_marked_and_none_is_above_the_limit(fields in prop::collection::vec(field(), 1..4)) {
+            let members: Vec<String> = fields.iter().enumerate().map(|(n, value)| format!(r#" "k{n}" : {value}"#)).collect();
+            check(&format!("{{{}}}", members.join(",")));
+        }
+    }
+}

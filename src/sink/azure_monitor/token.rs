@@ -256,3 +256,6 @@ impl HttpClient for Wire {
 fn library_error(error: SinkError) -> azure_core::Error {
     azure_core::Error::new(ErrorKind::Io, error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,9 +95,9 @@ impl Hec<'_> {
             Some(_) => {}
             None if says_success() => {}
             None if self.answer.whole == Whole::No => {
-                return Err(self.error(ErrorClass::Ambiguous, None, "the answer broke off"));
+                return Err(self.error(ErrorClass::Ambiguous, Some(batch), "the answer broke off"));
             }
-            None => return Err(self.not_hec()),
+            None => return Err(self.not_hec(Some(batch))),
         }
         Ok(Outcome { accepted: batch.len(), refused: None })
     }
@@ -123,7 +123,7 @@ impl Hec<'_> {
             return match body.as_ref().map(|body| &body["acks"]) {
                 Some(Value::Object(acks)) => Ok(acks.get(&id.0.to_string()) == Some(&Value::Bool(true))),
                 _ if self.answer.whole == Whole::No => Ok(false),
-                _ => Err(self.not_hec()),
+                _ => Err(self.not_hec(None)),
             };
         }
         let error = self.refusal(None);
@@ -178,8 +178,8 @@ impl Hec<'_> {
         }
     }
 
-    fn not_hec(&self) -> SinkError {
-        self.error(ErrorClass::Config, None, "the answer is not HEC's: check that url is the collector's, and proxies in between")
+    fn not_hec(&self, batch: Option<&Batch<'_>>) -> SinkError {
+        self.error(ErrorClass::Config, batch, "the answer is not HEC's: check that url is the collector's, and proxies in between")
     }
 
     fn error(&self, class: ErrorClass, batch: Option<&Batch<'_>>, mend: &str) -> SinkError {
@@ -249,6 +249,3 @@ fn mend_of_status(status: StatusCode) -> &'static str {
         _ => "the answer is none of HEC's; check url and proxies in between",
     }
 }
-
-#[cfg(test)]
-mod tests;
