@@ -27,11 +27,7 @@ pub(crate) trait Connections: Send + Sync + 'static {
 }
 
 /// Accepts until `stop`, then closes the port and every connection.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    connections: Arc<impl Connections>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn accept(listener: TcpListener, connections: Arc<impl Connections>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut open = JoinSet::new();
     let accepting = async {
@@ -62,12 +58,7 @@ pub(crate) async fn secure(socket: TcpStream, tls: Option<&Arc<ServerConfig>>) -
     let Some(config) = tls else {
         return Some(Wire::Plain(socket));
     };
-    match timeout(
-        HANDSHAKE_TIMEOUT,
-        TlsAcceptor::from(Arc::clone(config)).accept(socket),
-    )
-    .await
-    {
+    match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(Arc::clone(config)).accept(socket)).await {
         Ok(Ok(tls)) => Some(Wire::Tls(Box::new(tls))),
         Ok(Err(_)) | Err(_) => None,
     }

@@ -8,10 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -63,9 +60,7 @@ impl Ca {
         let mut params = named("testbed authority", Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self {
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
-        })
+        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
     /// The authority's certificate, PEM: what a client has to trust.
@@ -97,10 +92,7 @@ impl Ca {
     /// When the key or the certificate cannot be made.
     pub fn server(&self, names: &[&str]) -> Result<Identity, CaError> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.sign(
-            named("testbed server", names)?,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        )
+        self.sign(named("testbed server", names)?, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A client certificate with `name` as its common name.
@@ -108,39 +100,23 @@ impl Ca {
     /// # Errors
     /// When the key or the certificate cannot be made.
     pub fn client(&self, name: &str) -> Result<Identity, CaError> {
-        self.sign(
-            named(name, Vec::new())?,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        )
+        self.sign(named(name, Vec::new())?, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn sign(
-        &self,
-        mut params: CertificateParams,
-        usage: ExtendedKeyUsagePurpose,
-    ) -> Result<Identity, CaError> {
+    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<Identity, CaError> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Identity {
-            chain: vec![certificate.der().clone()],
-            certificate_pem: certificate.pem(),
-            key,
-        })
+        Ok(Identity { chain: vec![certificate.der().clone()], certificate_pem: certificate.pem(), key })
     }
 
     /// Writes the authority, one server and one client identity into `dir`, which is made where it is missing.
     ///
     /// # Errors
     /// When a certificate cannot be made or a file cannot be written.
-    pub fn write_to(
-        &self,
-        dir: &Path,
-        server: &Identity,
-        client: &Identity,
-    ) -> Result<CaFiles, CaError> {
+    pub fn write_to(&self, dir: &Path, server: &Identity, client: &Identity) -> Result<CaFiles, CaError> {
         let files = CaFiles {
             ca: dir.join("ca.pem"),
             server_certificate: dir.join("server.pem"),
@@ -148,10 +124,7 @@ impl Ca {
             client_certificate: dir.join("client.pem"),
             client_key: dir.join("client.key"),
         };
-        std::fs::create_dir_all(dir).map_err(|source| CaError::Write {
-            path: dir.to_owned(),
-            source,
-        })?;
+        std::fs::create_dir_all(dir).map_err(|source| CaError::Write { path: dir.to_owned(), source })?;
         for (path, pem) in [
             (&files.ca, self.pem()),
             (&files.server_certificate, server.certificate_pem()),
@@ -159,10 +132,7 @@ impl Ca {
             (&files.client_certificate, client.certificate_pem()),
             (&files.client_key, client.key_pem()),
         ] {
-            std::fs::write(path, pem).map_err(|source| CaError::Write {
-                path: path.clone(),
-                source,
-            })?;
+            std::fs::write(path, pem).map_err(|source| CaError::Write { path: path.clone(), source })?;
         }
         Ok(files)
     }
@@ -197,25 +167,17 @@ impl Identity {
     ///
     /// # Errors
     /// When rustls does not take the certificate or the authority.
-    pub fn server_config(
-        &self,
-        clients: ClientCertificates<'_>,
-    ) -> Result<Arc<ServerConfig>, CaError> {
+    pub fn server_config(&self, clients: ClientCertificates<'_>) -> Result<Arc<ServerConfig>, CaError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = match clients {
             ClientCertificates::NotAsked => builder.with_no_client_auth(),
             ClientCertificates::Required(ca) => {
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()?), provider)
-                        .build()?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()?), provider).build()?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        Ok(Arc::new(
-            builder.with_single_cert(self.chain(), self.private_key())?,
-        ))
+        Ok(Arc::new(builder.with_single_cert(self.chain(), self.private_key())?))
     }
 }
 
@@ -227,8 +189,6 @@ impl std::fmt::Debug for Identity {
 
 fn named(common_name: &str, names: Vec<String>) -> Result<CertificateParams, CaError> {
     let mut params = CertificateParams::new(names)?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     Ok(params)
 }

@@ -96,28 +96,17 @@ impl Control {
         let found = match (&name, all.as_slice()) {
             (None, [(_, only)]) => Some(*only),
             (None, _) => None,
-            (Some(name), _) => all
-                .iter()
-                .find(|(known, _)| known == name)
-                .map(|(_, receiver)| *receiver),
+            (Some(name), _) => all.iter().find(|(known, _)| known == name).map(|(_, receiver)| *receiver),
         };
         let known: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-        found.ok_or_else(|| {
-            bad(&format!(
-                "the query needs receiver= one of: {}",
-                known.join(", ")
-            ))
-        })
+        found.ok_or_else(|| bad(&format!("the query needs receiver= one of: {}", known.join(", "))))
     }
 
     fn counts(&self) -> Reply {
         let mut all = serde_json::Map::new();
         for (name, receiver) in self.receivers() {
             let ledger = receiver.ledger();
-            all.insert(
-                name.to_owned(),
-                json!({"totals": ledger.totals(), "counts": ledger.counts()}),
-            );
+            all.insert(name.to_owned(), json!({"totals": ledger.totals(), "counts": ledger.counts()}));
         }
         if let (Some(azure), Some(entry)) = (&self.azure, all.get_mut("azure")) {
             entry["losses"] = json!(azure.ingest().service().losses());
@@ -131,35 +120,22 @@ impl Control {
             ("GET", "/_fake/counts") => return Ok(self.counts()),
             ("GET", "/_fake/ledger") => {
                 let body = self.named(head)?.ledger().ndjson();
-                return Ok(Reply {
-                    status: 200,
-                    headers: vec![ndjson()],
-                    body,
-                });
+                return Ok(Reply { status: 200, headers: vec![ndjson()], body });
             }
             ("POST", "/_fake/faults") => {
                 let receiver = self.named(head)?;
                 let rules = parse_rules(request.body).map_err(|err| bad(&err.to_string()))?;
-                rules
-                    .into_iter()
-                    .for_each(|rule| receiver.faults().add(rule));
+                rules.into_iter().for_each(|rule| receiver.faults().add(rule));
             }
             ("DELETE", "/_fake/faults") => self.named(head)?.faults().clear(),
             ("POST", "/_fake/clear") => self.named(head)?.ledger().clear(),
-            ("POST", "/_fake/up") => self
-                .named(head)?
-                .up()
-                .map_err(|err| bad(&err.to_string()))?,
+            ("POST", "/_fake/up") => self.named(head)?.up().map_err(|err| bad(&err.to_string()))?,
             ("POST", "/_fake/down") => wait(self.named(head)?.down()),
             ("POST", "/_fake/condition") => {
                 let hec = self.hec.as_ref().ok_or_else(|| bad("hec is not running"))?;
                 hec.service().set_condition(setting::<Condition>(head)?);
             }
-            ("POST", "/_fake/role") => self
-                .azure()?
-                .ingest()
-                .service()
-                .set_role(setting::<Role>(head)?),
+            ("POST", "/_fake/role") => self.azure()?.ingest().service().set_role(setting::<Role>(head)?),
             ("POST", "/_fake/revoke") => self.azure()?.revoke_tokens(),
             _ => return Err(Reply::empty(404)),
         }
@@ -167,19 +143,13 @@ impl Control {
     }
 
     fn azure(&self) -> Result<&Azure, Reply> {
-        self.azure
-            .as_ref()
-            .ok_or_else(|| bad("azure is not running"))
+        self.azure.as_ref().ok_or_else(|| bad("azure is not running"))
     }
 }
 
 impl Service for Control {
     fn limits(&self) -> Limits {
-        Limits {
-            sent_bytes_max: BODY_BYTES_MAX,
-            plain_bytes_max: BODY_BYTES_MAX,
-            encodings: &[],
-        }
+        Limits { sent_bytes_max: BODY_BYTES_MAX, plain_bytes_max: BODY_BYTES_MAX, encodings: &[] }
     }
 
     fn refuse(&self, _head: &Head, why: Refusal) -> Reply {
@@ -198,16 +168,11 @@ fn wait(work: impl Future<Output = ()>) {
 
 fn setting<T: DeserializeOwned>(head: &Head) -> Result<T, Reply> {
     let value = head.query_value("is").unwrap_or_default();
-    serde_json::from_value(json!(value))
-        .map_err(|err| bad(&format!("the query needs is= a known state: {err}")))
+    serde_json::from_value(json!(value)).map_err(|err| bad(&format!("the query needs is= a known state: {err}")))
 }
 
 fn bad(sentence: &str) -> Reply {
-    Reply {
-        status: 400,
-        headers: Vec::new(),
-        body: format!("{sentence}\n").into_bytes(),
-    }
+    Reply { status: 400, headers: Vec::new(), body: format!("{sentence}\n").into_bytes() }
 }
 
 fn ndjson() -> (String, String) {

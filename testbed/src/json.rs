@@ -66,11 +66,7 @@ pub(crate) fn id_text(id: &RawValue) -> Option<Cow<'_, str>> {
 /// The text of a JSON string, borrowed where it has no escapes; none for any other value.
 pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
+    if inner.contains('\\') { serde_json::from_str(raw.get()).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 #[cfg(test)]
@@ -79,15 +75,10 @@ mod tests {
 
     #[test]
     fn an_id_is_a_string_or_a_number() {
-        let check = |object: &str, expected: Option<&str>| {
-            assert_eq!(id_of(object).as_deref(), expected, "{object}")
-        };
+        let check = |object: &str, expected: Option<&str>| assert_eq!(id_of(object).as_deref(), expected, "{object}");
         check(r#"{"a":{"id":1},"id":"x#1"}"#, Some("x#1"));
         check(r#"{"id":"caf\u00e9"}"#, Some("café"));
-        check(
-            r#"{"id":12345678901234567890}"#,
-            Some("12345678901234567890"),
-        );
+        check(r#"{"id":12345678901234567890}"#, Some("12345678901234567890"));
         check(r#"{"id":null}"#, None);
         check(r#"{"id":{}}"#, None);
         check(r#"{}"#, None);

@@ -22,10 +22,7 @@ impl Port {
     pub(crate) fn reserve(addr: SocketAddr) -> io::Result<Self> {
         let socket = reusable(addr)?;
         socket.bind(addr)?;
-        Ok(Self {
-            addr: socket.local_addr()?,
-            _reservation: socket,
-        })
+        Ok(Self { addr: socket.local_addr()?, _reservation: socket })
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -45,11 +42,7 @@ impl Port {
 }
 
 fn reusable(addr: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if addr.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without it the listener could not share the port with the reservation.
     socket.set_reuseaddr(true)?;
     Ok(socket)

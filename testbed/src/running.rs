@@ -31,32 +31,12 @@ pub struct Running<S: Service> {
 }
 
 impl<S: Service> Running<S> {
-    pub(crate) fn start(
-        listen: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-        service: S,
-        ledger: Arc<Ledger>,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn start(listen: SocketAddr, tls: Option<Arc<ServerConfig>>, service: S, ledger: Arc<Ledger>) -> Result<Self, StartError> {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let (service, faults) = (Arc::new(service), Faults::default());
-        let server = Server::start(
-            listen,
-            tls,
-            Arc::clone(&service),
-            faults.clone(),
-            Arc::clone(&ledger),
-        )
-        .map_err(|source| StartError::Listen {
-            addr: listen,
-            source,
-        })?;
-        Ok(Self {
-            server,
-            service,
-            ledger,
-            faults,
-            scheme,
-        })
+        let server = Server::start(listen, tls, Arc::clone(&service), faults.clone(), Arc::clone(&ledger))
+            .map_err(|source| StartError::Listen { addr: listen, source })?;
+        Ok(Self { server, service, ledger, faults, scheme })
     }
 
     /// Scheme, address and port, without a slash at the end.

@@ -42,20 +42,13 @@ pub struct SumoConfig {
 
 impl Default for SumoConfig {
     fn default() -> Self {
-        Self {
-            listen: ([127, 0, 0, 1], 0).into(),
-            tls: None,
-            secret: "ZaVnC4dhaV2-secret-of-the-source".to_owned(),
-            keep: Keep::default(),
-        }
+        Self { listen: ([127, 0, 0, 1], 0).into(), tls: None, secret: "ZaVnC4dhaV2-secret-of-the-source".to_owned(), keep: Keep::default() }
     }
 }
 
 impl std::fmt::Debug for SumoConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SumoConfig")
-            .field("listen", &self.listen)
-            .finish_non_exhaustive()
+        f.debug_struct("SumoConfig").field("listen", &self.listen).finish_non_exhaustive()
     }
 }
 
@@ -102,11 +95,7 @@ impl Sumo {
     pub fn start(config: SumoConfig) -> Result<Running<Self>, StartError> {
         let ledger = Arc::new(Ledger::new(config.keep));
         let (listen, tls) = (config.listen, config.tls.clone());
-        let service = Self {
-            config,
-            ledger: Arc::clone(&ledger),
-            metadata: Mutex::default(),
-        };
+        let service = Self { config, ledger: Arc::clone(&ledger), metadata: Mutex::default() };
         Running::start(listen, tls, service, ledger)
     }
 
@@ -135,11 +124,7 @@ impl Sumo {
 
 impl Service for Sumo {
     fn limits(&self) -> Limits {
-        Limits {
-            sent_bytes_max: BODY_BYTES_MAX,
-            plain_bytes_max: BODY_BYTES_MAX,
-            encodings: &[Encoding::Gzip, Encoding::Deflate],
-        }
+        Limits { sent_bytes_max: BODY_BYTES_MAX, plain_bytes_max: BODY_BYTES_MAX, encodings: &[Encoding::Gzip, Encoding::Deflate] }
     }
 
     fn refuse(&self, _head: &Head, why: Refusal) -> Reply {
@@ -173,18 +158,12 @@ impl Service for Sumo {
 }
 
 fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    body.split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .filter(|line| !line.is_empty())
+    body.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty())
 }
 
 fn record(line: &[u8]) -> Record<'_> {
     let id = std::str::from_utf8(line).ok().and_then(id_of);
-    Record {
-        id,
-        bytes: line,
-        context: line.into(),
-    }
+    Record { id, bytes: line, context: line.into() }
 }
 
 /// The first half of the lines is in, and the answer is the 408 of an upload that took too long.
@@ -199,8 +178,5 @@ pub fn budget_exhausted() -> Fault {
 
 /// 429, and nothing is in.
 pub fn quota_exceeded(retry_after: Option<RetryAfter>) -> Fault {
-    Fault::answer(Answer {
-        retry_after,
-        ..Answer::new(429, "")
-    })
+    Fault::answer(Answer { retry_after, ..Answer::new(429, "") })
 }

@@ -23,10 +23,7 @@ struct Work {
 
 impl Switch {
     /// Starts the work; nothing happens when it is on. The work has to end soon after its token is cancelled.
-    pub(crate) fn on<F>(
-        &self,
-        start: impl FnOnce(CancellationToken) -> io::Result<F>,
-    ) -> io::Result<()>
+    pub(crate) fn on<F>(&self, start: impl FnOnce(CancellationToken) -> io::Result<F>) -> io::Result<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {

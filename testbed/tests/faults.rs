@@ -23,10 +23,7 @@ fn head(sumo: &Running<Sumo>) -> String {
 
 async fn post(sumo: &Running<Sumo>, id: &str) -> Result<Seen, Broken> {
     let body = format!(r#"{{"id":"{id}"}}"#);
-    Client::plain(sumo.addr())
-        .await
-        .send(&head(sumo), body.as_bytes())
-        .await
+    Client::plain(sumo.addr()).await.send(&head(sumo), body.as_bytes()).await
 }
 
 #[tokio::test]
@@ -64,40 +61,24 @@ async fn a_stall_gives_no_answer_until_the_sender_leaves() {
 #[tokio::test]
 async fn a_scripted_answer_carries_status_headers_body_and_retry_after() {
     let sumo = start();
-    let busy = Answer::new(429, "later")
-        .header("x-a", "b")
-        .retry_after(RetryAfter::Seconds(Duration::from_secs(7)));
+    let busy = Answer::new(429, "later").header("x-a", "b").retry_after(RetryAfter::Seconds(Duration::from_secs(7)));
     sumo.faults().next(1, Fault::answer(busy));
     let seen = post(&sumo, "a").await.expect("an answer");
     seen.is(429, "later");
-    assert_eq!(
-        (seen.header("x-a"), seen.header("retry-after")),
-        (Some("b"), Some("7"))
-    );
+    assert_eq!((seen.header("x-a"), seen.header("retry-after")), (Some("b"), Some("7")));
     let dated = Answer::new(503, "").retry_after(RetryAfter::Date(Duration::from_secs(100)));
     sumo.faults().next(1, Fault::taken_then(dated));
     let seen = post(&sumo, "a").await.expect("an answer");
     let date = seen.header("retry-after").expect("a date");
-    let wait = httpdate::parse_http_date(date)
-        .expect(date)
-        .duration_since(std::time::SystemTime::now())
-        .expect("ahead");
-    assert!(
-        wait > Duration::from_secs(95) && wait <= Duration::from_secs(101),
-        "{wait:?}"
-    );
-    assert_eq!(
-        sumo.ledger().times_seen("a"),
-        1,
-        "only the second request was taken"
-    );
+    let wait = httpdate::parse_http_date(date).expect(date).duration_since(std::time::SystemTime::now()).expect("ahead");
+    assert!(wait > Duration::from_secs(95) && wait <= Duration::from_secs(101), "{wait:?}");
+    assert_eq!(sumo.ledger().times_seen("a"), 1, "only the second request was taken");
 }
 
 #[tokio::test]
 async fn a_delay_is_waited_and_a_swallowed_request_looks_fine() {
     let sumo = start();
-    sumo.faults()
-        .next(1, Fault::delay(Duration::from_millis(120)));
+    sumo.faults().next(1, Fault::delay(Duration::from_millis(120)));
     let started = Instant::now();
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 200);
     assert!(started.elapsed() >= Duration::from_millis(120));
@@ -109,15 +90,11 @@ async fn a_delay_is_waited_and_a_swallowed_request_looks_fine() {
 #[tokio::test]
 async fn a_rule_lasts_for_its_time_and_can_be_cleared() {
     let sumo = start();
-    sumo.faults().add(Rule::during(
-        Duration::from_millis(1000),
-        Fault::answer(Answer::new(403, "")),
-    ));
+    sumo.faults().add(Rule::during(Duration::from_millis(1000), Fault::answer(Answer::new(403, ""))));
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 403);
     tokio::time::sleep(Duration::from_millis(1050)).await;
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 200);
-    sumo.faults()
-        .add(Rule::chance(1.0, 1, Fault::answer(Answer::new(500, ""))));
+    sumo.faults().add(Rule::chance(1.0, 1, Fault::answer(Answer::new(500, ""))));
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 500);
     sumo.faults().clear();
     assert_eq!(post(&sumo, "a").await.expect("an answer").status, 200);
@@ -127,26 +104,15 @@ async fn a_rule_lasts_for_its_time_and_can_be_cleared() {
 async fn a_receiver_that_is_down_refuses_and_comes_back_on_the_same_port() {
     let sumo = start();
     let mut open = Client::plain(sumo.addr()).await;
-    assert_eq!(
-        open.send(&head(&sumo), b"{}")
-            .await
-            .expect("an answer")
-            .status,
-        200
-    );
+    assert_eq!(open.send(&head(&sumo), b"{}").await.expect("an answer").status, 200);
     for _ in 0..3 {
         sumo.down().await;
-        let refused = TcpStream::connect(sumo.addr())
-            .await
-            .expect_err("nobody listens");
+        let refused = TcpStream::connect(sumo.addr()).await.expect_err("nobody listens");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         sumo.up().expect("up");
         assert_eq!(post(&sumo, "a").await.expect("an answer").status, 200);
     }
-    assert!(
-        open.send(&head(&sumo), b"{}").await.is_err(),
-        "connections of before are closed"
-    );
+    assert!(open.send(&head(&sumo), b"{}").await.is_err(), "connections of before are closed");
     let addr = sumo.addr();
     sumo.stop().await;
     assert!(TcpStream::connect(addr).await.is_err());
@@ -158,112 +124,42 @@ async fn a_connection_serves_request_after_request() {
     let mut client = Client::plain(sumo.addr()).await;
     for n in 0..3 {
         let body = format!(r#"{{"id":"{n}"}}"#);
-        assert_eq!(
-            client
-                .send(&head(&sumo), body.as_bytes())
-                .await
-                .expect("an answer")
-                .status,
-            200
-        );
+        assert_eq!(client.send(&head(&sumo), body.as_bytes()).await.expect("an answer").status, 200);
     }
-    let chunked = format!(
-        "{}transfer-encoding: chunked\r\n\r\na\r\n{{\"id\":\"x\"}}\r\n0\r\n\r\n",
-        head(&sumo)
-    );
-    assert_eq!(
-        client
-            .raw(chunked.as_bytes())
-            .await
-            .expect("an answer")
-            .status,
-        200
-    );
-    let expecting = format!(
-        "{}expect: 100-continue\r\ncontent-length: 10\r\n\r\n",
-        head(&sumo)
-    );
-    assert_eq!(
-        client
-            .raw(expecting.as_bytes())
-            .await
-            .expect("an interim answer")
-            .status,
-        100
-    );
-    assert_eq!(
-        client
-            .raw(br#"{"id":"y"}"#)
-            .await
-            .expect("an answer")
-            .status,
-        200
-    );
+    let chunked = format!("{}transfer-encoding: chunked\r\n\r\na\r\n{{\"id\":\"x\"}}\r\n0\r\n\r\n", head(&sumo));
+    assert_eq!(client.raw(chunked.as_bytes()).await.expect("an answer").status, 200);
+    let expecting = format!("{}expect: 100-continue\r\ncontent-length: 10\r\n\r\n", head(&sumo));
+    assert_eq!(client.raw(expecting.as_bytes()).await.expect("an interim answer").status, 100);
+    assert_eq!(client.raw(br#"{"id":"y"}"#).await.expect("an answer").status, 200);
     assert_eq!(sumo.ledger().ids(), ["0", "1", "2", "x", "y"]);
-    assert_eq!(
-        (
-            sumo.ledger().counts().connections,
-            sumo.ledger().counts().requests
-        ),
-        (1, 5)
-    );
+    assert_eq!((sumo.ledger().counts().connections, sumo.ledger().counts().requests), (1, 5));
 }
 
 #[tokio::test]
 async fn faults_work_the_same_over_tls() {
     let ca = Ca::new().expect("ca");
-    let tls = ca
-        .local_server()
-        .and_then(|server| server.server_config(ClientCertificates::NotAsked))
-        .expect("tls");
-    let sumo = Sumo::start(SumoConfig {
-        tls: Some(tls),
-        ..SumoConfig::default()
-    })
-    .expect("start");
+    let tls = ca.local_server().and_then(|server| server.server_config(ClientCertificates::NotAsked)).expect("tls");
+    let sumo = Sumo::start(SumoConfig { tls: Some(tls), ..SumoConfig::default() }).expect("start");
     assert!(sumo.url().starts_with("https://127.0.0.1:"));
     let body = br#"{"id":"a"}"#;
     sumo.faults().next(1, Fault::reset_after_taking());
-    let broken = Client::tls(sumo.addr(), &ca)
-        .await
-        .send(&head(&sumo), body)
-        .await;
+    let broken = Client::tls(sumo.addr(), &ca).await.send(&head(&sumo), body).await;
     assert!(matches!(broken, Err(Broken::Reset)), "{broken:?}");
-    let seen = Client::tls(sumo.addr(), &ca)
-        .await
-        .send(&head(&sumo), body)
-        .await;
+    let seen = Client::tls(sumo.addr(), &ca).await.send(&head(&sumo), body).await;
     assert_eq!(seen.expect("an answer").status, 200);
     assert_eq!(sumo.ledger().times_seen("a"), 2);
     let stranger = Ca::new().expect("ca");
     let refused = Client::handshake(sumo.addr(), support::client_config(&stranger, None)).await;
-    assert!(
-        refused.is_err(),
-        "a certificate of another authority must not be trusted"
-    );
+    assert!(refused.is_err(), "a certificate of another authority must not be trusted");
 }
 
 #[tokio::test]
 async fn an_early_refusal_reaches_a_sender_whose_body_is_never_read() {
     let sumo = start();
-    let refusal = Fault {
-        take: Take::Unread,
-        then: Then::Answer(Answer::new(413, "")),
-        ..Fault::default()
-    };
+    let refusal = Fault { take: Take::Unread, then: Then::Answer(Answer::new(413, "")), ..Fault::default() };
     sumo.faults().next(1, refusal);
-    let unfinished = format!(
-        "{}content-length: 1000000\r\n\r\nonly the beginning",
-        head(&sumo)
-    );
-    let seen = Client::plain(sumo.addr())
-        .await
-        .raw(unfinished.as_bytes())
-        .await
-        .expect("an answer");
-    assert_eq!(
-        (seen.status, seen.header("connection")),
-        (413, Some("close"))
-    );
+    let unfinished = format!("{}content-length: 1000000\r\n\r\nonly the beginning", head(&sumo));
+    let seen = Client::plain(sumo.addr()).await.raw(unfinished.as_bytes()).await.expect("an answer");
+    assert_eq!((seen.status, seen.header("connection")), (413, Some("close")));
     assert!(sumo.ledger().is_empty());
 }

@@ -31,10 +31,7 @@ impl ManagedIdentity {
 
     fn token(&self, head: &Head) -> Result<Reply, Reply> {
         if head.header("x-identity-header") != Some(self.config.identity_header.as_str()) {
-            return Err(refused(
-                401,
-                "the X-IDENTITY-HEADER header is missing or wrong",
-            ));
+            return Err(refused(401, "the X-IDENTITY-HEADER header is missing or wrong"));
         }
         if head.query_value("api-version").as_deref() != Some(API_VERSION) {
             return Err(refused(400, "the api-version is missing or not supported"));
@@ -44,23 +41,12 @@ impl ManagedIdentity {
             return Err(refused(400, "the resource is unknown"));
         }
         // Without an id the system's identity is meant; with one it has to be known.
-        if head
-            .query_value("client_id")
-            .is_some_and(|id| id != self.config.client_id)
-        {
-            return Err(refused(
-                400,
-                "the requested identity has not been assigned to this resource",
-            ));
+        if head.query_value("client_id").is_some_and(|id| id != self.config.client_id) {
+            return Err(refused(400, "the requested identity has not been assigned to this resource"));
         }
-        let token = self
-            .tokens
-            .issue()
-            .ok_or_else(|| refused(429, "too many requests"))?;
+        let token = self.tokens.issue().ok_or_else(|| refused(429, "too many requests"))?;
         let expires = SystemTime::now() + self.tokens.lifetime();
-        let expires_secs = expires
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let expires_secs = expires.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let body = json!({
             "access_token": token, "expires_on": expires_secs.to_string(), "resource": resource,
             "token_type": "Bearer", "client_id": self.config.client_id,
@@ -70,19 +56,12 @@ impl ManagedIdentity {
 }
 
 fn refused(status: u16, message: &str) -> Reply {
-    Reply::json(
-        status,
-        json!({"statusCode": status, "message": message}).to_string(),
-    )
+    Reply::json(status, json!({"statusCode": status, "message": message}).to_string())
 }
 
 impl Service for ManagedIdentity {
     fn limits(&self) -> Limits {
-        Limits {
-            sent_bytes_max: BODY_BYTES_MAX,
-            plain_bytes_max: BODY_BYTES_MAX,
-            encodings: &[],
-        }
+        Limits { sent_bytes_max: BODY_BYTES_MAX, plain_bytes_max: BODY_BYTES_MAX, encodings: &[] }
     }
 
     fn refuse(&self, _head: &Head, _why: Refusal) -> Reply {

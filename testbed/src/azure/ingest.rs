@@ -78,13 +78,7 @@ pub struct Ingest {
 
 impl Ingest {
     pub(super) fn new(config: Arc<AzureConfig>, tokens: Arc<Tokens>, ledger: Arc<Ledger>) -> Self {
-        Self {
-            config,
-            tokens,
-            ledger,
-            role: Mutex::default(),
-            losses: LossCounters::default(),
-        }
+        Self { config, tokens, ledger, role: Mutex::default(), losses: LossCounters::default() }
     }
 
     pub fn set_role(&self, role: Role) {
@@ -104,75 +98,38 @@ impl Ingest {
 
     /// The path of a stream, with its query.
     pub fn path(&self, stream: &str) -> String {
-        format!(
-            "/dataCollectionRules/{}/streams/{stream}?api-version={}",
-            self.config.dcr_id, API_VERSIONS[0]
-        )
+        format!("/dataCollectionRules/{}/streams/{stream}?api-version={}", self.config.dcr_id, API_VERSIONS[0])
     }
 
     /// Everything that is checked before the body is looked at.
     fn check<'a>(&'a self, request: &Request<'_>) -> Result<&'a StreamSchema, Reply> {
         let head = request.head;
-        let (dcr, stream) = stream_of(&head.path)
-            .ok_or_else(|| error(404, "NotFound", "The resource was not found."))?;
+        let (dcr, stream) = stream_of(&head.path).ok_or_else(|| error(404, "NotFound", "The resource was not found."))?;
         if head.method != "POST" {
             return Err(error(405, "MethodNotAllowed", "Only POST is allowed."));
         }
         if request.sent_bytes > SENT_BYTES_MAX {
             return Err(too_long());
         }
-        if !head
-            .query_value("api-version")
-            .is_some_and(|version| API_VERSIONS.contains(&version.as_str()))
-        {
-            return Err(error(
-                400,
-                "UnsupportedApiVersion",
-                "The api-version is missing or not supported.",
-            ));
+        if !head.query_value("api-version").is_some_and(|version| API_VERSIONS.contains(&version.as_str())) {
+            return Err(error(400, "UnsupportedApiVersion", "The api-version is missing or not supported."));
         }
-        let token = head
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "));
+        let token = head.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if !token.is_some_and(|token| self.tokens.is_valid(token)) {
-            return Err(error(
-                401,
-                "InvalidToken",
-                "The access token is missing, expired or not for this resource.",
-            ));
+            return Err(error(401, "InvalidToken", "The access token is missing, expired or not for this resource."));
         }
         if dcr != self.config.dcr_id {
-            return Err(error(
-                404,
-                "NotFound",
-                "A data collection rule with this immutable id was not found.",
-            ));
+            return Err(error(404, "NotFound", "A data collection rule with this immutable id was not found."));
         }
         if *self.role.lock().unwrap_or_else(PoisonError::into_inner) == Role::Missing {
             return Err(error(403, "OperationFailed", ROLE_MISSING));
         }
-        let json = head
-            .header("content-type")
-            .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/json"));
+        let json = head.header("content-type").is_some_and(|value| value.to_ascii_lowercase().starts_with("application/json"));
         if !json {
-            return Err(error(
-                415,
-                "UnsupportedMediaType",
-                "The content type has to be application/json.",
-            ));
+            return Err(error(415, "UnsupportedMediaType", "The content type has to be application/json."));
         }
-        let schema = self
-            .config
-            .streams
-            .iter()
-            .find(|schema| schema.name == stream);
-        schema.ok_or_else(|| {
-            error(
-                404,
-                "NotFound",
-                "The stream was not found in the data collection rule.",
-            )
-        })
+        let schema = self.config.streams.iter().find(|schema| schema.name == stream);
+        schema.ok_or_else(|| error(404, "NotFound", "The stream was not found in the data collection rule."))
     }
 
     fn ingest(&self, body: &[u8], schema: &StreamSchema, take: Take) -> Reply {
@@ -191,11 +148,7 @@ impl Ingest {
             Take::Nothing | Take::Unread => 0,
         };
         let now = Utc::now();
-        let detail = if self.ledger.keeps_bytes() {
-            Detail::Stored
-        } else {
-            Detail::Counts
-        };
+        let detail = if self.ledger.keeps_bytes() { Detail::Stored } else { Detail::Counts };
         let mut records = Vec::with_capacity(taken);
         for element in &elements[..taken] {
             match row(element, schema, now, detail) {
@@ -211,41 +164,23 @@ impl Ingest {
         count(&self.losses.members_dropped, row.members_dropped);
         count(&self.losses.values_cut, row.values_cut);
         count(&self.losses.times_replaced, u64::from(row.time_replaced));
-        Record {
-            id: row.id,
-            bytes: element.get().as_bytes(),
-            context: Cow::Owned(row.stored.into_bytes()),
-        }
+        Record { id: row.id, bytes: element.get().as_bytes(), context: Cow::Owned(row.stored.into_bytes()) }
     }
 }
 
 impl Service for Ingest {
     fn limits(&self) -> Limits {
-        Limits {
-            sent_bytes_max: READ_BYTES_MAX,
-            plain_bytes_max: PLAIN_BYTES_MAX,
-            encodings: &[Encoding::Gzip],
-        }
+        Limits { sent_bytes_max: READ_BYTES_MAX, plain_bytes_max: PLAIN_BYTES_MAX, encodings: &[Encoding::Gzip] }
     }
 
     fn refuse(&self, _head: &Head, why: Refusal) -> Reply {
         match why {
             Refusal::TooLarge => too_long(),
-            Refusal::TooLargeUnpacked => error(
-                413,
-                "PayloadSizeLimitExceeded",
-                "The decompressed payload is above the limit of 52428800 bytes.",
-            ),
-            Refusal::UnknownEncoding => error(
-                415,
-                "UnsupportedMediaType",
-                "The content encoding is not supported.",
-            ),
-            Refusal::Undecodable => error(
-                400,
-                "InvalidPayload",
-                "The request body cannot be decompressed.",
-            ),
+            Refusal::TooLargeUnpacked => {
+                error(413, "PayloadSizeLimitExceeded", "The decompressed payload is above the limit of 52428800 bytes.")
+            }
+            Refusal::UnknownEncoding => error(415, "UnsupportedMediaType", "The content encoding is not supported."),
+            Refusal::Undecodable => error(400, "InvalidPayload", "The request body cannot be decompressed."),
         }
     }
 
@@ -259,9 +194,7 @@ impl Service for Ingest {
 
 /// The rule and the stream that a path names.
 fn stream_of(path: &str) -> Option<(&str, &str)> {
-    let (dcr, stream) = path
-        .strip_prefix("/dataCollectionRules/")?
-        .split_once("/streams/")?;
+    let (dcr, stream) = path.strip_prefix("/dataCollectionRules/")?.split_once("/streams/")?;
     (!dcr.contains('/') && !stream.contains('/')).then_some((dcr, stream))
 }
 
@@ -270,11 +203,7 @@ fn accepted() -> Reply {
 }
 
 fn too_long() -> Reply {
-    error(
-        413,
-        "ContentLengthLimitExceeded",
-        &format!("Maximum allowed content length: {SENT_BYTES_MAX} bytes."),
-    )
+    error(413, "ContentLengthLimitExceeded", &format!("Maximum allowed content length: {SENT_BYTES_MAX} bytes."))
 }
 
 fn count(counter: &AtomicU64, amount: u64) {
@@ -290,18 +219,11 @@ pub fn role_missing() -> Fault {
 
 /// The 429 of a rule that takes too much.
 pub fn throttled(retry_after: RetryAfter) -> Fault {
-    let reply = error(
-        429,
-        "TooManyRequests",
-        "The data collection rule is over its limit.",
-    );
+    let reply = error(429, "TooManyRequests", "The data collection rule is over its limit.");
     Fault::answer(ready(&reply).retry_after(retry_after))
 }
 
 fn ready(reply: &Reply) -> Answer {
     let body = String::from_utf8_lossy(&reply.body).into_owned();
-    Answer {
-        headers: reply.headers.clone(),
-        ..Answer::new(reply.status, body)
-    }
+    Answer { headers: reply.headers.clone(), ..Answer::new(reply.status, body) }
 }

@@ -92,10 +92,7 @@ impl AzureConfig {
 impl std::fmt::Debug for AzureConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The secrets stay out.
-        f.debug_struct("AzureConfig")
-            .field("tenant_id", &self.tenant_id)
-            .field("dcr_id", &self.dcr_id)
-            .finish_non_exhaustive()
+        f.debug_struct("AzureConfig").field("tenant_id", &self.tenant_id).field("dcr_id", &self.dcr_id).finish_non_exhaustive()
     }
 }
 
@@ -117,11 +114,7 @@ impl Azure {
         let ledger = Arc::new(Ledger::new(config.keep));
         let quiet = || Arc::new(Ledger::new(Keep::Digests));
         let tls = || Some(Arc::clone(&config.tls));
-        let ingest = Ingest::new(
-            Arc::clone(&config),
-            Arc::clone(&tokens),
-            Arc::clone(&ledger),
-        );
+        let ingest = Ingest::new(Arc::clone(&config), Arc::clone(&tokens), Arc::clone(&ledger));
         let entra = Entra::new(Arc::clone(&config), Arc::clone(&tokens));
         let identity = ManagedIdentity::new(Arc::clone(&config), Arc::clone(&tokens));
         Ok(Self {
@@ -166,8 +159,5 @@ impl Azure {
 
 /// The form of errors of the ingestion endpoint.
 fn error(status: u16, code: &str, message: &str) -> Reply {
-    Reply::json(
-        status,
-        serde_json::json!({"error": {"code": code, "message": message}}).to_string(),
-    )
+    Reply::json(status, serde_json::json!({"error": {"code": code, "message": message}}).to_string())
 }

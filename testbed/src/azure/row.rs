@@ -34,12 +34,7 @@ pub(super) enum Detail {
 }
 
 /// None when the element is not an object.
-pub(super) fn row<'a>(
-    element: &'a RawValue,
-    schema: &StreamSchema,
-    now: DateTime<Utc>,
-    detail: Detail,
-) -> Option<Row<'a>> {
+pub(super) fn row<'a>(element: &'a RawValue, schema: &StreamSchema, now: DateTime<Utc>, detail: Detail) -> Option<Row<'a>> {
     let members: Members<'a> = serde_json::from_str(element.get()).ok()?;
     let mut row = Row::default();
     let mut stored = Vec::new();
@@ -66,9 +61,7 @@ pub(super) fn row<'a>(
     let kept = time.filter(|time| *time >= now - AGE_MAX && *time <= now + AHEAD_MAX);
     row.time_replaced = kept.is_none();
     if detail == Detail::Stored {
-        let generated = kept
-            .unwrap_or(now)
-            .to_rfc3339_opts(SecondsFormat::Millis, true);
+        let generated = kept.unwrap_or(now).to_rfc3339_opts(SecondsFormat::Millis, true);
         stored.push(format!(r#""TimeGenerated":"{generated}""#));
         row.stored = format!("{{{}}}", stored.join(","));
     }
@@ -108,15 +101,7 @@ mod tests {
         let raw = r#"{"id":"a#1","extra":1,"createdAt":"2026-01-02T03:04:05.000+0000","object":{"n": 1e400},"_x":{}}"#;
         let raw: &RawValue = serde_json::from_str(raw).expect("JSON");
         let row = row(raw, &schema, at("2026-01-03T00:00:00Z"), Detail::Stored).expect("an object");
-        assert_eq!(
-            (
-                row.id.as_deref(),
-                row.members_dropped,
-                row.values_cut,
-                row.time_replaced
-            ),
-            (Some("a#1"), 2, 0, false)
-        );
+        assert_eq!((row.id.as_deref(), row.members_dropped, row.values_cut, row.time_replaced), (Some("a#1"), 2, 0, false));
         let expected = concat!(
             r#"{"id":"a#1","createdAt":"2026-01-02T03:04:05.000+0000","object":{"n": 1e400},"#,
             r#""TimeGenerated":"2026-01-02T03:04:05.000Z"}"#
@@ -129,15 +114,9 @@ mod tests {
         let check = |time: &str, replaced: bool| {
             let schema = StreamSchema::new("s", &["t"], "t");
             let raw = RawValue::from_string(format!(r#"{{"t":"{time}"}}"#)).expect("JSON");
-            let row =
-                row(&raw, &schema, at("2026-01-03T00:00:00Z"), Detail::Stored).expect("an object");
+            let row = row(&raw, &schema, at("2026-01-03T00:00:00Z"), Detail::Stored).expect("an object");
             assert_eq!(row.time_replaced, replaced, "{time}");
-            assert_eq!(
-                row.stored
-                    .contains(r#""TimeGenerated":"2026-01-03T00:00:00.000Z""#),
-                replaced,
-                "{time}"
-            );
+            assert_eq!(row.stored.contains(r#""TimeGenerated":"2026-01-03T00:00:00.000Z""#), replaced, "{time}");
         };
         check("2026-01-01T00:00:00Z", false);
         check("2025-12-31T23:59:59.999+0000", true);
@@ -150,11 +129,7 @@ mod tests {
     fn a_value_above_64_kb_is_cut_between_characters() {
         let check = |value: String, stored: Option<usize>| {
             let raw = RawValue::from_string(value).expect("JSON");
-            let length = cut(&raw).map(|cut| {
-                serde_json::from_str::<String>(&cut)
-                    .expect("a string")
-                    .len()
-            });
+            let length = cut(&raw).map(|cut| serde_json::from_str::<String>(&cut).expect("a string").len());
             assert_eq!(length, stored);
         };
         check(format!(r#""{}""#, "x".repeat(65_536)), None);

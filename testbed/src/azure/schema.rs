@@ -1,29 +1,9 @@
 //! The streams of a data collection rule.
 
 /// Columns of Miro's audit stream (the Microsoft Sentinel solution "Miro", version 3.0.0).
-const AUDIT_COLUMNS: [&str; 9] = [
-    "id",
-    "event",
-    "category",
-    "type",
-    "createdAt",
-    "createdBy",
-    "context",
-    "details",
-    "object",
-];
+const AUDIT_COLUMNS: [&str; 9] = ["id", "event", "category", "type", "createdAt", "createdBy", "context", "details", "object"];
 /// Columns of Miro's content stream, from the same solution.
-const CONTENT_COLUMNS: [&str; 9] = [
-    "id",
-    "contentId",
-    "actionType",
-    "actionTime",
-    "actor",
-    "itemType",
-    "itemId",
-    "state",
-    "relationships",
-];
+const CONTENT_COLUMNS: [&str; 9] = ["id", "contentId", "actionType", "actionTime", "actor", "itemType", "itemId", "state", "relationships"];
 
 /// What a stream declares.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,10 +19,7 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn new(lifetime: Duration) -> Self {
-        Self {
-            lifetime,
-            expiries: Mutex::default(),
-        }
+        Self { lifetime, expiries: Mutex::default() }
     }
 
     pub(super) fn lifetime(&self) -> Duration {
@@ -43,9 +40,7 @@ impl Tokens {
     }
 
     pub(super) fn is_valid(&self, token: &str) -> bool {
-        self.expiries()
-            .get(token)
-            .is_some_and(|expiry| *expiry > Instant::now())
+        self.expiries().get(token).is_some_and(|expiry| *expiry > Instant::now())
     }
 
     pub(super) fn revoke_all(&self) {

@@ -97,11 +97,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let tls = args
-        .tls_dir
-        .as_deref()
-        .map(write_certificates)
-        .transpose()?;
+    let tls = args.tls_dir.as_deref().map(write_certificates).transpose()?;
     let mut ready = json!({ "ca": tls.as_ref().map(|tls| &tls.ca_file) });
     let control = Control {
         hec: start_hec(&args, tls.as_ref(), &mut ready)?,
@@ -111,9 +107,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let control = control.start(args.control)?;
     ready["control"] = control.url().into();
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{ready}")
-        .and_then(|()| stdout.flush())
-        .context("say that everything listens")?;
+    writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).context("say that everything listens")?;
     drop(stdout);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -132,25 +126,14 @@ fn write_certificates(dir: &Path) -> anyhow::Result<Tls> {
     let ca = Ca::new()?;
     let server = ca.local_server()?;
     let files = ca.write_to(dir, &server, &ca.client("miro-siem")?)?;
-    Ok(Tls {
-        ca_file: files.ca,
-        server: server.server_config(ClientCertificates::NotAsked)?,
-    })
+    Ok(Tls { ca_file: files.ca, server: server.server_config(ClientCertificates::NotAsked)? })
 }
 
 fn keep(args: &Args) -> Keep {
-    if args.keep_bytes {
-        Keep::Bytes
-    } else {
-        Keep::Digests
-    }
+    if args.keep_bytes { Keep::Bytes } else { Keep::Digests }
 }
 
-fn start_hec(
-    args: &Args,
-    tls: Option<&Tls>,
-    ready: &mut Value,
-) -> anyhow::Result<Option<testbed::Running<Hec>>> {
+fn start_hec(args: &Args, tls: Option<&Tls>, ready: &mut Value) -> anyhow::Result<Option<testbed::Running<Hec>>> {
     let Some(listen) = args.hec else {
         return Ok(None);
     };
@@ -158,25 +141,11 @@ fn start_hec(
     let delay = Duration::from_millis(args.hec_ack_delay_ms);
     let config = HecConfig {
         listen,
-        tls: tls
-            .filter(|_| args.hec_tls)
-            .map(|tls| Arc::clone(&tls.server)),
+        tls: tls.filter(|_| args.hec_tls).map(|tls| Arc::clone(&tls.server)),
         token: args.hec_token.clone().unwrap_or(defaults.token),
-        acks: if args.hec_ack {
-            Acks::after(delay)
-        } else {
-            Acks::Off
-        },
-        edition: if args.hec_cloud {
-            Edition::Cloud
-        } else {
-            Edition::Enterprise
-        },
-        parsing: if args.blackhole {
-            Parsing::CountLines
-        } else {
-            Parsing::Full
-        },
+        acks: if args.hec_ack { Acks::after(delay) } else { Acks::Off },
+        edition: if args.hec_cloud { Edition::Cloud } else { Edition::Enterprise },
+        parsing: if args.blackhole { Parsing::CountLines } else { Parsing::Full },
         keep: keep(args),
         ..HecConfig::default()
     };
@@ -207,20 +176,14 @@ fn start_azure(args: &Args, tls: Option<&Tls>, ready: &mut Value) -> anyhow::Res
     Ok(Some(azure))
 }
 
-fn start_sumo(
-    args: &Args,
-    tls: Option<&Tls>,
-    ready: &mut Value,
-) -> anyhow::Result<Option<testbed::Running<Sumo>>> {
+fn start_sumo(args: &Args, tls: Option<&Tls>, ready: &mut Value) -> anyhow::Result<Option<testbed::Running<Sumo>>> {
     let Some(listen) = args.sumo else {
         return Ok(None);
     };
     let defaults = SumoConfig::default();
     let config = SumoConfig {
         listen,
-        tls: tls
-            .filter(|_| args.sumo_tls)
-            .map(|tls| Arc::clone(&tls.server)),
+        tls: tls.filter(|_| args.sumo_tls).map(|tls| Arc::clone(&tls.server)),
         secret: args.sumo_secret.clone().unwrap_or(defaults.secret),
         keep: keep(args),
     };

@@ -56,12 +56,8 @@ impl RetryAfter {
             Self::Seconds(wait) => whole_seconds(wait).to_string(),
             Self::Date(wait) => {
                 let at = now + wait;
-                let since = at
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .unwrap_or_default();
-                httpdate::fmt_http_date(
-                    SystemTime::UNIX_EPOCH + Duration::from_secs(whole_seconds(since)),
-                )
+                let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(whole_seconds(since)))
             }
         }
     }
@@ -73,11 +69,7 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            body: body.into(),
-            ..Self::default()
-        }
+        Self { status, body: body.into(), ..Self::default() }
     }
 
     #[must_use]
@@ -104,11 +96,7 @@ pub struct Fault {
 
 impl Fault {
     fn of(take: Take, then: Then) -> Self {
-        Self {
-            take,
-            then,
-            delay: Duration::ZERO,
-        }
+        Self { take, then, delay: Duration::ZERO }
     }
 
     /// Refused: the body is read, nothing is taken.
@@ -133,10 +121,7 @@ impl Fault {
 
     /// Works, but late.
     pub fn delay(delay: Duration) -> Self {
-        Self {
-            delay,
-            ..Self::default()
-        }
+        Self { delay, ..Self::default() }
     }
 
     /// Nothing is taken and no answer comes.
@@ -179,18 +164,10 @@ mod tests {
     #[test]
     fn retry_after_has_two_forms_and_never_a_shorter_wait_than_asked() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_776_500);
-        let check = |retry_after: RetryAfter, expected: &str| {
-            assert_eq!(retry_after.header_value(now), expected)
-        };
+        let check = |retry_after: RetryAfter, expected: &str| assert_eq!(retry_after.header_value(now), expected);
         check(RetryAfter::Seconds(Duration::from_secs(7)), "7");
         check(RetryAfter::Seconds(Duration::from_millis(6001)), "7");
-        check(
-            RetryAfter::Date(Duration::ZERO),
-            "Sun, 06 Nov 1994 08:49:37 GMT",
-        );
-        check(
-            RetryAfter::Date(Duration::from_millis(1_500)),
-            "Sun, 06 Nov 1994 08:49:38 GMT",
-        );
+        check(RetryAfter::Date(Duration::ZERO), "Sun, 06 Nov 1994 08:49:37 GMT");
+        check(RetryAfter::Date(Duration::from_millis(1_500)), "Sun, 06 Nov 1994 08:49:38 GMT");
     }
 }

@@ -28,33 +28,18 @@ enum When {
 impl Rule {
     /// The next `count` requests.
     pub fn next(count: u32, fault: Fault) -> Self {
-        Self {
-            fault,
-            when: When::Next(count),
-            path: None,
-        }
+        Self { fault, when: When::Next(count), path: None }
     }
 
     /// Every request from now on, for that long.
     pub fn during(time: Duration, fault: Fault) -> Self {
-        Self {
-            fault,
-            when: When::Until(Instant::now() + time),
-            path: None,
-        }
+        Self { fault, when: When::Until(Instant::now() + time), path: None }
     }
 
     /// Each request with this probability (clamped to 0..=1); the same seed makes the same choices in the order of requests.
     pub fn chance(probability: f64, seed: u64, fault: Fault) -> Self {
         let rng = Box::new(StdRng::seed_from_u64(seed));
-        Self {
-            fault,
-            when: When::Chance {
-                probability: probability.clamp(0.0, 1.0),
-                rng,
-            },
-            path: None,
-        }
+        Self { fault, when: When::Chance { probability: probability.clamp(0.0, 1.0), rng }, path: None }
     }
 
     /// Only requests whose path contains `part`.
@@ -65,11 +50,7 @@ impl Rule {
     }
 
     fn applies(&mut self, path: &str) -> bool {
-        if self
-            .path
-            .as_deref()
-            .is_some_and(|part| !path.contains(part))
-        {
+        if self.path.as_deref().is_some_and(|part| !path.contains(part)) {
             return false;
         }
         match &mut self.when {
@@ -121,9 +102,7 @@ impl Faults {
     pub(crate) fn pick(&self, path: &str) -> Option<Fault> {
         let mut rules = self.rules();
         rules.retain(|rule| !rule.is_over());
-        rules
-            .iter_mut()
-            .find_map(|rule| rule.applies(path).then(|| rule.fault.clone()))
+        rules.iter_mut().find_map(|rule| rule.applies(path).then(|| rule.fault.clone()))
     }
 
     fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
@@ -140,18 +119,8 @@ mod tests {
         let faults = Faults::default();
         faults.add(Rule::next(1, Fault::stall()).on("/ack"));
         faults.next(2, Fault::truncate());
-        let picked: Vec<Option<Fault>> = ["/event", "/ack", "/event", "/ack"]
-            .map(|path| faults.pick(path))
-            .into();
-        assert_eq!(
-            picked,
-            [
-                Some(Fault::truncate()),
-                Some(Fault::stall()),
-                Some(Fault::truncate()),
-                None
-            ]
-        );
+        let picked: Vec<Option<Fault>> = ["/event", "/ack", "/event", "/ack"].map(|path| faults.pick(path)).into();
+        assert_eq!(picked, [Some(Fault::truncate()), Some(Fault::stall()), Some(Fault::truncate()), None]);
         assert!(faults.is_quiet());
     }
 
@@ -160,9 +129,7 @@ mod tests {
         let draw = |seed| {
             let faults = Faults::default();
             faults.add(Rule::chance(0.3, seed, Fault::stall()));
-            (0..1000)
-                .map(|_| faults.pick("/").is_some())
-                .collect::<Vec<bool>>()
+            (0..1000).map(|_| faults.pick("/").is_some()).collect::<Vec<bool>>()
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));

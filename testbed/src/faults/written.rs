@@ -79,16 +79,8 @@ pub fn parse_rules(json: &[u8]) -> Result<Vec<Rule>, BadRule> {
 
 fn rule(written: WrittenRule) -> Result<Rule, BadRule> {
     let then = then(written.then)?;
-    let usual_take = if matches!(then, Then::Answer(_)) {
-        Take::Nothing
-    } else {
-        Take::All
-    };
-    let fault = Fault {
-        take: written.take.unwrap_or(usual_take),
-        then,
-        delay: Duration::from_millis(written.delay_ms),
-    };
+    let usual_take = if matches!(then, Then::Answer(_)) { Take::Nothing } else { Take::All };
+    let fault = Fault { take: written.take.unwrap_or(usual_take), then, delay: Duration::from_millis(written.delay_ms) };
     let rule = match (written.next, written.during_ms, written.probability) {
         (Some(count), None, None) => Rule::next(count, fault),
         (None, Some(time_ms), None) => Rule::during(Duration::from_millis(time_ms), fault),
@@ -114,12 +106,7 @@ fn then(written: WrittenThen) -> Result<Then, BadRule> {
                 (None, Some(wait_ms)) => Some(RetryAfter::Date(Duration::from_millis(wait_ms))),
                 (Some(_), Some(_)) => return Err(BadRule::RetryAfter),
             };
-            Then::Answer(Answer {
-                status: answer.status,
-                headers: answer.headers,
-                body: answer.body,
-                retry_after,
-            })
+            Then::Answer(Answer { status: answer.status, headers: answer.headers, body: answer.body, retry_after })
         }
     })
 }
@@ -134,23 +121,11 @@ mod tests {
             let rules = parse_rules(json.as_bytes()).expect(json);
             assert_eq!(rules[0].fault, expected, "{json}");
         };
-        check(
-            r#"{"next":1,"take":"all","then":"reset"}"#,
-            Fault::reset_after_taking(),
-        );
-        check(
-            r#"[{"during_ms":50,"take":"unread","then":"reset"}]"#,
-            Fault::reset_before_body(),
-        );
-        check(
-            r#"{"probability":0.5,"seed":3,"delay_ms":20}"#,
-            Fault::delay(Duration::from_millis(20)),
-        );
+        check(r#"{"next":1,"take":"all","then":"reset"}"#, Fault::reset_after_taking());
+        check(r#"[{"during_ms":50,"take":"unread","then":"reset"}]"#, Fault::reset_before_body());
+        check(r#"{"probability":0.5,"seed":3,"delay_ms":20}"#, Fault::delay(Duration::from_millis(20)));
         let busy = Answer::new(429, "busy").retry_after(RetryAfter::Date(Duration::from_secs(2)));
-        check(
-            r#"{"next":2,"then":{"answer":{"status":429,"body":"busy","retry_at_ms":2000}}}"#,
-            Fault::answer(busy),
-        );
+        check(r#"{"next":2,"then":{"answer":{"status":429,"body":"busy","retry_at_ms":2000}}}"#, Fault::answer(busy));
     }
 
     #[test]
@@ -161,10 +136,7 @@ mod tests {
         };
         check(r#"{"then":"reset"}"#, "exactly one of");
         check(r#"{"next":1,"probability":1.0}"#, "exactly one of");
-        check(
-            r#"{"next":1,"then":{"answer":{"status":503,"retry_after_ms":1,"retry_at_ms":1}}}"#,
-            "exclude each other",
-        );
+        check(r#"{"next":1,"then":{"answer":{"status":503,"retry_after_ms":1,"retry_at_ms":1}}}"#, "exclude each other");
         check(r#"{"next":1,"thn":"reset"}"#, "read the rules");
         check("", "read the rules");
     }

@@ -30,31 +30,14 @@ pub(super) struct AtCapacity;
 
 impl Channels {
     /// Whether the channel can hold another id; asked before anything is taken.
-    pub(super) fn has_room(
-        &mut self,
-        acks: Acks,
-        channel: &str,
-        now: Instant,
-    ) -> Result<(), AtCapacity> {
-        let Acks::On {
-            idle_max,
-            pending_max,
-            ..
-        } = acks
-        else {
+    pub(super) fn has_room(&mut self, acks: Acks, channel: &str, now: Instant) -> Result<(), AtCapacity> {
+        let Acks::On { idle_max, pending_max, .. } = acks else {
             return Ok(());
         };
         self.expire(idle_max, now);
-        let full = self
-            .channels
-            .get(channel)
-            .is_some_and(|known| known.pending.len() >= pending_max);
+        let full = self.channels.get(channel).is_some_and(|known| known.pending.len() >= pending_max);
         let crowded = self.channels.len() >= CHANNELS_MAX && !self.channels.contains_key(channel);
-        if full || crowded {
-            Err(AtCapacity)
-        } else {
-            Ok(())
-        }
+        if full || crowded { Err(AtCapacity) } else { Ok(()) }
     }
 
     /// The next id of the channel.
@@ -63,14 +46,7 @@ impl Channels {
             return None;
         };
         let ready = now + self.delay.unwrap_or(delay);
-        let known = self
-            .channels
-            .entry(channel.to_owned())
-            .or_insert_with(|| Channel {
-                next_id: 0,
-                pending: HashMap::new(),
-                used: now,
-            });
+        let known = self.channels.entry(channel.to_owned()).or_insert_with(|| Channel { next_id: 0, pending: HashMap::new(), used: now });
         let id = known.next_id;
         known.next_id += 1;
         known.used = now;
@@ -79,13 +55,7 @@ impl Channels {
     }
 
     /// What an ack request learns: `true` for an id that is ready, which is forgotten with that; `false` for every other.
-    pub(super) fn read(
-        &mut self,
-        acks: Acks,
-        channel: &str,
-        ids: &[u64],
-        now: Instant,
-    ) -> Vec<(u64, bool)> {
+    pub(super) fn read(&mut self, acks: Acks, channel: &str, ids: &[u64], now: Instant) -> Vec<(u64, bool)> {
         if let Acks::On { idle_max, .. } = acks {
             self.expire(idle_max, now);
         }
@@ -110,8 +80,7 @@ impl Channels {
     }
 
     fn expire(&mut self, idle_max: Duration, now: Instant) {
-        self.channels
-            .retain(|_, channel| now.duration_since(channel.used) < idle_max);
+        self.channels.retain(|_, channel| now.duration_since(channel.used) < idle_max);
     }
 }
 
@@ -119,11 +88,7 @@ impl Channels {
 mod tests {
     use super::*;
 
-    const ACKS: Acks = Acks::On {
-        delay: Duration::from_secs(2),
-        idle_max: Duration::from_secs(60),
-        pending_max: 2,
-    };
+    const ACKS: Acks = Acks::On { delay: Duration::from_secs(2), idle_max: Duration::from_secs(60), pending_max: 2 };
 
     #[test]
     fn an_id_is_true_once_after_the_delay_and_false_before_and_after() {
@@ -131,28 +96,11 @@ mod tests {
         let second = |secs| start + Duration::from_secs(secs);
         assert_eq!(channels.issue(ACKS, "a", start), Some(0));
         assert_eq!(channels.issue(ACKS, "a", second(1)), Some(1));
-        assert_eq!(
-            channels.issue(ACKS, "b", start),
-            Some(0),
-            "each channel counts from 0"
-        );
-        assert_eq!(
-            channels.read(ACKS, "a", &[0, 1, 7], second(1)),
-            [(0, false), (1, false), (7, false)]
-        );
-        assert_eq!(
-            channels.read(ACKS, "a", &[0, 1], second(2)),
-            [(0, true), (1, false)]
-        );
-        assert_eq!(
-            channels.read(ACKS, "a", &[0, 1], second(3)),
-            [(0, false), (1, true)]
-        );
-        assert_eq!(
-            channels.read(ACKS, "c", &[0], second(3)),
-            [(0, false)],
-            "a wrong channel is no error"
-        );
+        assert_eq!(channels.issue(ACKS, "b", start), Some(0), "each channel counts from 0");
+        assert_eq!(channels.read(ACKS, "a", &[0, 1, 7], second(1)), [(0, false), (1, false), (7, false)]);
+        assert_eq!(channels.read(ACKS, "a", &[0, 1], second(2)), [(0, true), (1, false)]);
+        assert_eq!(channels.read(ACKS, "a", &[0, 1], second(3)), [(0, false), (1, true)]);
+        assert_eq!(channels.read(ACKS, "c", &[0], second(3)), [(0, false)], "a wrong channel is no error");
     }
 
     #[test]
@@ -172,9 +120,6 @@ mod tests {
         assert_eq!(channels.has_room(ACKS, "a", start), Err(AtCapacity));
         assert_eq!(channels.has_room(ACKS, "b", start), Ok(()));
         channels.read(ACKS, "a", &[0], start + Duration::from_secs(2));
-        assert_eq!(
-            channels.has_room(ACKS, "a", start + Duration::from_secs(2)),
-            Ok(())
-        );
+        assert_eq!(channels.has_room(ACKS, "a", start + Duration::from_secs(2)), Ok(()));
     }
 }

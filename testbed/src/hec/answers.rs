@@ -52,17 +52,11 @@ impl Code {
             Self::EventBlank => (13, 400, "Event field cannot be blank"),
             Self::AckDisabled => (14, 400, "ACK is disabled"),
             Self::IndexedFields => (15, 400, "Error in handling indexed fields"),
-            Self::QueryAuthorizationDisabled => {
-                (16, 400, "Query string authorization is not enabled")
-            }
+            Self::QueryAuthorizationDisabled => (16, 400, "Query string authorization is not enabled"),
             Self::Healthy => (17, 200, "HEC is healthy"),
             Self::QueuesFull => (18, 503, "HEC is unhealthy, queues are full"),
             Self::AckUnavailable => (19, 503, "HEC is unhealthy, ack service unavailable"),
-            Self::QueuesFullAckUnavailable => (
-                20,
-                503,
-                "HEC is unhealthy, queues are full, ack service unavailable",
-            ),
+            Self::QueuesFullAckUnavailable => (20, 503, "HEC is unhealthy, queues are full, ack service unavailable"),
             Self::ShuttingDown => (23, 503, "Server is shutting down"),
             Self::QueueNearCapacity => (24, 200, "Success, queue is near capacity"),
             Self::AckNearCapacity => (25, 200, "Success, ack channel is near capacity"),
@@ -83,36 +77,20 @@ pub(super) struct Verdict {
 
 impl From<Code> for Verdict {
     fn from(code: Code) -> Self {
-        Self {
-            code,
-            event_number: None,
-            ack_id: None,
-        }
+        Self { code, event_number: None, ack_id: None }
     }
 }
 
 impl Verdict {
     pub(super) fn at(code: Code, event_number: usize) -> Self {
-        Self {
-            event_number: Some(event_number),
-            ..Self::from(code)
-        }
+        Self { event_number: Some(event_number), ..Self::from(code) }
     }
 
     pub(super) fn reply(self) -> Reply {
         let (number, status, text) = self.code.row();
-        let event_number = self
-            .event_number
-            .map(|n| format!(r#","invalid-event-number":{n}"#))
-            .unwrap_or_default();
-        let ack_id = self
-            .ack_id
-            .map(|id| format!(r#","ackId":{id}"#))
-            .unwrap_or_default();
-        Reply::json(
-            status,
-            format!(r#"{{"text":"{text}","code":{number}{event_number}{ack_id}}}"#),
-        )
+        let event_number = self.event_number.map(|n| format!(r#","invalid-event-number":{n}"#)).unwrap_or_default();
+        let ack_id = self.ack_id.map(|id| format!(r#","ackId":{id}"#)).unwrap_or_default();
+        Reply::json(status, format!(r#"{{"text":"{text}","code":{number}{event_number}{ack_id}}}"#))
     }
 }
 
@@ -181,8 +159,5 @@ impl Condition {
 }
 
 pub(super) fn not_found() -> Reply {
-    Reply::json(
-        404,
-        r#"{"text":"The requested URL was not found on this server.","code":404}"#,
-    )
+    Reply::json(404, r#"{"text":"The requested URL was not found on this server.","code":404}"#)
 }

@@ -36,8 +36,7 @@ fn from_header(value: &str) -> Result<String, Code> {
 /// With Basic the token is the password, whatever the user's name.
 fn password(encoded: &str) -> Option<String> {
     let text = String::from_utf8(base64(encoded)?).ok()?;
-    text.split_once(':')
-        .map(|(_, password)| password.to_owned())
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// Decodes RFC 4648 section 4.
@@ -66,10 +65,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 
 /// The channel of a request; needed, and a GUID, where the token uses acknowledgement.
 pub(super) fn channel(head: &Head, config: &HecConfig) -> Result<Option<String>, Code> {
-    let named = head
-        .header("x-splunk-request-channel")
-        .map(str::to_owned)
-        .or_else(|| head.query_value("channel"));
+    let named = head.header("x-splunk-request-channel").map(str::to_owned).or_else(|| head.query_value("channel"));
     if config.acks == Acks::Off {
         return Ok(None);
     }
@@ -86,10 +82,7 @@ pub(super) fn channel(head: &Head, config: &HecConfig) -> Result<Option<String>,
 fn is_guid(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && groups
-            .iter()
-            .all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    lengths == [8, 4, 4, 4, 12] && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

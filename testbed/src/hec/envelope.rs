@@ -73,11 +73,7 @@ pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig) -> Parsed<'a> {
     let verdict = loop {
         let number = records.len();
         let Some(object) = objects.next() else {
-            break if number == 0 {
-                Code::NoData.into()
-            } else {
-                Code::Success.into()
-            };
+            break if number == 0 { Code::NoData.into() } else { Code::Success.into() };
         };
         let Ok(object) = object else {
             break Verdict::at(Code::InvalidDataFormat, number);
@@ -96,42 +92,22 @@ pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig) -> Parsed<'a> {
     Parsed { records, verdict }
 }
 
-fn take<'a>(
-    envelope: &Envelope<'a>,
-    whole: &'a [u8],
-    config: &HecConfig,
-) -> Result<Record<'a>, Stop> {
+fn take<'a>(envelope: &Envelope<'a>, whole: &'a [u8], config: &HecConfig) -> Result<Record<'a>, Stop> {
     if envelope.unknown_key {
         return Err(Stop::UnknownKey);
     }
     if envelope.malformed || whole.len() > config.event_bytes_max {
         return Err(Stop::Error(Code::InvalidDataFormat));
     }
-    let event = envelope
-        .event
-        .filter(|event| event.get() != "null")
-        .ok_or(Stop::Error(Code::EventRequired))?;
+    let event = envelope.event.filter(|event| event.get() != "null").ok_or(Stop::Error(Code::EventRequired))?;
     check_event(event)?;
-    let fields = envelope
-        .fields
-        .map(|fields| parse_fields(fields).ok_or(Stop::Error(Code::IndexedFields)))
-        .transpose()?;
-    let may_write = |index: &str| {
-        config.indexes.is_empty() || config.indexes.iter().any(|known| known == index)
-    };
-    if envelope
-        .index
-        .as_deref()
-        .is_some_and(|index| !may_write(index))
-    {
+    let fields = envelope.fields.map(|fields| parse_fields(fields).ok_or(Stop::Error(Code::IndexedFields))).transpose()?;
+    let may_write = |index: &str| config.indexes.is_empty() || config.indexes.iter().any(|known| known == index);
+    if envelope.index.as_deref().is_some_and(|index| !may_write(index)) {
         return Err(Stop::IncorrectIndex);
     }
     let id = id_of(event.get()).or(fields.flatten());
-    Ok(Record {
-        id,
-        bytes: event.get().as_bytes(),
-        context: Cow::Borrowed(whole),
-    })
+    Ok(Record { id, bytes: event.get().as_bytes(), context: Cow::Borrowed(whole) })
 }
 
 fn check_event(event: &RawValue) -> Result<(), Stop> {
@@ -162,8 +138,9 @@ fn parse_fields(fields: &RawValue) -> Option<Option<Cow<'_, str>>> {
 fn is_flat(value: &RawValue) -> bool {
     match value.get().as_bytes().first() {
         Some(b'{') => false,
-        Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(value.get())
-            .is_ok_and(|items| items.iter().all(|item| item.get().starts_with('"'))),
+        Some(b'[') => {
+            serde_json::from_str::<Vec<&RawValue>>(value.get()).is_ok_and(|items| items.iter().all(|item| item.get().starts_with('"')))
+        }
         Some(_) => value.get() != "null",
         None => false,
     }
@@ -175,17 +152,9 @@ mod tests {
 
     /// Checks which ids are taken, and the answer.
     fn check(body: &str, taken: &[&str], answer: &str) {
-        let config = HecConfig {
-            indexes: vec!["main".to_owned()],
-            event_bytes_max: 200,
-            ..HecConfig::default()
-        };
+        let config = HecConfig { indexes: vec!["main".to_owned()], event_bytes_max: 200, ..HecConfig::default() };
         let parsed = parse(body.as_bytes(), &config);
-        let ids: Vec<&str> = parsed
-            .records
-            .iter()
-            .map(|record| record.id.as_deref().unwrap_or("-"))
-            .collect();
+        let ids: Vec<&str> = parsed.records.iter().map(|record| record.id.as_deref().unwrap_or("-")).collect();
         assert_eq!(ids, taken, "{body}");
         let reply = parsed.verdict.reply();
         assert_eq!(String::from_utf8_lossy(&reply.body), answer, "{body}");
@@ -194,118 +163,45 @@ mod tests {
     #[test]
     fn objects_may_follow_each_other_with_anything_or_nothing_between() {
         let success = r#"{"text":"Success","code":0}"#;
-        check(
-            r#"{"event":{"id":"a"}}{"event":{"id":"b"}}"#,
-            &["a", "b"],
-            success,
-        );
-        check(
-            "{\"event\":{\"id\":\"a\"}}\r\n \t{\"event\":{\"id\":\"b\"}}\n",
-            &["a", "b"],
-            success,
-        );
-        check(
-            r#"{"event":{"id":7},"time":"1700000000.123456","host":"h","index":"main"}"#,
-            &["7"],
-            success,
-        );
-        check(
-            r#"{"event":{"id":"a#1\u0041"},"time":1.5}"#,
-            &["a#1A"],
-            success,
-        );
-        check(
-            r#"{"event":{"x":1},"fields":{"miro_event_id":"f","list":["a","b"],"n":1}}"#,
-            &["f"],
-            success,
-        );
+        check(r#"{"event":{"id":"a"}}{"event":{"id":"b"}}"#, &["a", "b"], success);
+        check("{\"event\":{\"id\":\"a\"}}\r\n \t{\"event\":{\"id\":\"b\"}}\n", &["a", "b"], success);
+        check(r#"{"event":{"id":7},"time":"1700000000.123456","host":"h","index":"main"}"#, &["7"], success);
+        check(r#"{"event":{"id":"a#1\u0041"},"time":1.5}"#, &["a#1A"], success);
+        check(r#"{"event":{"x":1},"fields":{"miro_event_id":"f","list":["a","b"],"n":1}}"#, &["f"], success);
         check(r#"{"event":"some text"}"#, &["-"], success);
     }
 
     #[test]
     fn an_error_names_its_object_and_the_objects_before_it_are_taken() {
         let a = r#"{"event":{"id":"a"}}"#;
-        let numbered = |code: u8, text: &str, n: usize| {
-            format!(r#"{{"text":"{text}","code":{code},"invalid-event-number":{n}}}"#)
-        };
+        let numbered = |code: u8, text: &str, n: usize| format!(r#"{{"text":"{text}","code":{code},"invalid-event-number":{n}}}"#);
         let format = |n| numbered(6, "Invalid data format", n);
-        check(
-            &format!("{a}{{\"event\":{{\"id\":\"b\""),
-            &["a"],
-            &format(1),
-        );
+        check(&format!("{a}{{\"event\":{{\"id\":\"b\""), &["a"], &format(1));
         check(&format!("{a}{a}nonsense{a}"), &["a", "a"], &format(2));
         check(&format!("[{a},{a}]"), &[], &format(0));
         check(&format!(r#"{a}{{"event":1}}"#), &["a"], &format(1));
-        check(
-            &format!(r#"{a}{{"event":"x","time":"soon"}}"#),
-            &["a"],
-            &format(1),
-        );
-        check(
-            &format!(r#"{a}{{"event":"x","host":1}}"#),
-            &["a"],
-            &format(1),
-        );
-        check(
-            &format!(r#"{a}{{"event":"{}"}}"#, "x".repeat(200)),
-            &["a"],
-            &format(1),
-        );
-        check(
-            &format!(r#"{a}{{"time":1}}{a}"#),
-            &["a"],
-            &numbered(12, "Event field is required", 1),
-        );
-        check(
-            &format!(r#"{a}{{"event":null}}{a}"#),
-            &["a"],
-            &numbered(12, "Event field is required", 1),
-        );
-        check(
-            r#"{"event":"  "}"#,
-            &[],
-            &numbered(13, "Event field cannot be blank", 0),
-        );
+        check(&format!(r#"{a}{{"event":"x","time":"soon"}}"#), &["a"], &format(1));
+        check(&format!(r#"{a}{{"event":"x","host":1}}"#), &["a"], &format(1));
+        check(&format!(r#"{a}{{"event":"{}"}}"#, "x".repeat(200)), &["a"], &format(1));
+        check(&format!(r#"{a}{{"time":1}}{a}"#), &["a"], &numbered(12, "Event field is required", 1));
+        check(&format!(r#"{a}{{"event":null}}{a}"#), &["a"], &numbered(12, "Event field is required", 1));
+        check(r#"{"event":"  "}"#, &[], &numbered(13, "Event field cannot be blank", 0));
         let fields = "Error in handling indexed fields";
-        check(
-            &format!(r#"{a}{{"event":"x","fields":{{"a":{{"b":1}}}}}}"#),
-            &["a"],
-            &numbered(15, fields, 1),
-        );
-        check(
-            r#"{"event":"x","fields":{"a":[["b"]]}}"#,
-            &[],
-            &numbered(15, fields, 0),
-        );
-        check(
-            r#"{"event":"x","fields":"a"}"#,
-            &[],
-            &numbered(15, fields, 0),
-        );
+        check(&format!(r#"{a}{{"event":"x","fields":{{"a":{{"b":1}}}}}}"#), &["a"], &numbered(15, fields, 1));
+        check(r#"{"event":"x","fields":{"a":[["b"]]}}"#, &[], &numbered(15, fields, 0));
+        check(r#"{"event":"x","fields":"a"}"#, &[], &numbered(15, fields, 0));
     }
 
     #[test]
     fn a_wrong_index_names_the_object_after_it() {
         let body = r#"{"event":{"id":"a"},"index":"main"}{"event":{"id":"b"},"index":"other"}{"event":{"id":"c"}}"#;
-        check(
-            body,
-            &["a"],
-            r#"{"text":"Incorrect index","code":7,"invalid-event-number":2}"#,
-        );
+        check(body, &["a"], r#"{"text":"Incorrect index","code":7,"invalid-event-number":2}"#);
     }
 
     #[test]
     fn an_unknown_key_ends_the_request_with_a_success() {
-        let (a, odd) = (
-            r#"{"event":{"id":"a"}}"#,
-            r#"{"event":{"id":"b"},"extra":{"deep":[1]}}"#,
-        );
-        check(
-            &format!("{a}{odd}{a}"),
-            &["a"],
-            r#"{"text":"Success","code":0}"#,
-        );
+        let (a, odd) = (r#"{"event":{"id":"a"}}"#, r#"{"event":{"id":"b"},"extra":{"deep":[1]}}"#);
+        check(&format!("{a}{odd}{a}"), &["a"], r#"{"text":"Success","code":0}"#);
         check(&format!("{odd}{a}"), &[], r#"{"text":"No data","code":5}"#);
     }
 
@@ -319,10 +215,7 @@ mod tests {
     fn the_bytes_of_an_event_are_kept_as_they_came() {
         let body = r#"{"time":1, "event" : { "n": 12345678901234567890.10, "id":"a" } ,"host":"h"} {"event":{"id":"b"}}"#;
         let parsed = parse(body.as_bytes(), &HecConfig::default());
-        assert_eq!(
-            parsed.records[0].bytes,
-            br#"{ "n": 12345678901234567890.10, "id":"a" }"#
-        );
+        assert_eq!(parsed.records[0].bytes, br#"{ "n": 12345678901234567890.10, "id":"a" }"#);
         assert_eq!(&*parsed.records[1].context, br#"{"event":{"id":"b"}}"#);
     }
 }

@@ -64,11 +64,7 @@ impl Acks {
 
     /// Acknowledges after `delay`.
     pub fn after(delay: Duration) -> Self {
-        Self::On {
-            delay,
-            idle_max: Duration::from_secs(600),
-            pending_max: 1_000_000,
-        }
+        Self::On { delay, idle_max: Duration::from_secs(600), pending_max: 1_000_000 }
     }
 }
 
@@ -134,10 +130,7 @@ impl Default for HecConfig {
 impl std::fmt::Debug for HecConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The tokens stay out.
-        f.debug_struct("HecConfig")
-            .field("listen", &self.listen)
-            .field("acks", &self.acks)
-            .finish_non_exhaustive()
+        f.debug_struct("HecConfig").field("listen", &self.listen).field("acks", &self.acks).finish_non_exhaustive()
     }
 }
 

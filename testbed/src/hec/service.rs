@@ -41,21 +41,12 @@ pub struct Hec {
 
 impl Hec {
     pub(super) fn new(config: HecConfig, ledger: Arc<Ledger>) -> Self {
-        Self {
-            config,
-            ledger,
-            channels: Mutex::default(),
-            condition: Mutex::default(),
-            counted_ids: AtomicU64::new(0),
-        }
+        Self { config, ledger, channels: Mutex::default(), condition: Mutex::default(), counted_ids: AtomicU64::new(0) }
     }
 
     /// How the indexer is doing from here on.
     pub fn set_condition(&self, condition: Condition) {
-        *self
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = condition;
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
     }
 
     /// Acknowledges what is taken from here on after `delay`.
@@ -69,10 +60,7 @@ impl Hec {
     }
 
     fn condition(&self) -> Condition {
-        *self
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn channels(&self) -> MutexGuard<'_, Channels> {
@@ -92,9 +80,7 @@ impl Hec {
             return Ok(self.count_lines(request.body, take));
         }
         if let Some(channel) = &channel {
-            let room = self
-                .channels()
-                .has_room(self.config.acks, channel, Instant::now());
+            let room = self.channels().has_room(self.config.acks, channel, Instant::now());
             room.map_err(|_| refused(Code::AckAtCapacity))?;
         }
         let Parsed { records, verdict } = parse(request.body, &self.config);
@@ -103,15 +89,12 @@ impl Hec {
             Take::Half => self.ledger.record(&records[..records.len() / 2]),
             Take::Nothing | Take::Unread => {}
         }
-        let ack_id = channel
-            .filter(|_| !records.is_empty())
-            .and_then(|channel| self.issue(&channel));
+        let ack_id = channel.filter(|_| !records.is_empty()).and_then(|channel| self.issue(&channel));
         Ok(Verdict { ack_id, ..verdict })
     }
 
     fn issue(&self, channel: &str) -> Option<u64> {
-        self.channels()
-            .issue(self.config.acks, channel, Instant::now())
+        self.channels().issue(self.config.acks, channel, Instant::now())
     }
 
     fn count_lines(&self, body: &[u8], take: Take) -> Verdict {
@@ -127,10 +110,7 @@ impl Hec {
         };
         Counters::add(&self.ledger.counters().events, taken as u64);
         let id = || self.counted_ids.fetch_add(1, Ordering::Relaxed);
-        Verdict {
-            ack_id: (self.config.acks != Acks::Off).then(id),
-            ..Code::Success.into()
-        }
+        Verdict { ack_id: (self.config.acks != Acks::Off).then(id), ..Code::Success.into() }
     }
 
     fn acks(&self, request: &Request<'_>) -> Result<Reply, Reply> {
@@ -142,16 +122,10 @@ impl Hec {
         if self.config.acks == Acks::Off {
             return Err(refused(Code::AckDisabled));
         }
-        let channel = channel(request.head, &self.config)
-            .map_err(refused)?
-            .unwrap_or_default();
-        let asked: AckRequest =
-            serde_json::from_slice(request.body).map_err(|_| refused(Code::InvalidDataFormat))?;
+        let channel = channel(request.head, &self.config).map_err(refused)?.unwrap_or_default();
+        let asked: AckRequest = serde_json::from_slice(request.body).map_err(|_| refused(Code::InvalidDataFormat))?;
         let known = match self.config.parsing {
-            Parsing::Full => {
-                self.channels()
-                    .read(self.config.acks, &channel, &asked.acks, Instant::now())
-            }
+            Parsing::Full => self.channels().read(self.config.acks, &channel, &asked.acks, Instant::now()),
             Parsing::CountLines => asked.acks.iter().map(|id| (*id, true)).collect(),
         };
         let mut body = String::from(r#"{"acks":{"#);
@@ -177,10 +151,7 @@ enum Endpoint {
 }
 
 fn endpoint(path: &str) -> Option<Endpoint> {
-    match path
-        .strip_prefix("/services/collector")?
-        .trim_end_matches('/')
-    {
+    match path.strip_prefix("/services/collector")?.trim_end_matches('/') {
         "" | "/event" | "/event/1.0" => Some(Endpoint::Event),
         "/ack" => Some(Endpoint::Ack),
         "/health" | "/health/1.0" => Some(Endpoint::Health),
@@ -191,25 +162,16 @@ fn endpoint(path: &str) -> Option<Endpoint> {
 impl Service for Hec {
     fn limits(&self) -> Limits {
         let bytes_max = self.config.body_bytes_max;
-        Limits {
-            sent_bytes_max: bytes_max,
-            plain_bytes_max: bytes_max,
-            encodings: &[Encoding::Gzip],
-        }
+        Limits { sent_bytes_max: bytes_max, plain_bytes_max: bytes_max, encodings: &[Encoding::Gzip] }
     }
 
     fn refuse(&self, _head: &Head, why: Refusal) -> Reply {
         match why {
             Refusal::TooLarge | Refusal::TooLargeUnpacked => Reply::json(
                 413,
-                format!(
-                    r#"{{"text":"Content-Length is too large (maximum is {})","code":413}}"#,
-                    self.config.body_bytes_max
-                ),
+                format!(r#"{{"text":"Content-Length is too large (maximum is {})","code":413}}"#, self.config.body_bytes_max),
             ),
-            Refusal::UnknownEncoding => {
-                Reply::json(415, r#"{"text":"Unsupported content encoding","code":415}"#)
-            }
+            Refusal::UnknownEncoding => Reply::json(415, r#"{"text":"Unsupported content encoding","code":415}"#),
             Refusal::Undecodable => Verdict::at(Code::InvalidDataFormat, 0).reply(),
         }
     }
@@ -219,18 +181,12 @@ impl Service for Hec {
             return not_found();
         };
         match (request.head.method.as_str(), endpoint) {
-            ("OPTIONS", Endpoint::Event | Endpoint::Ack) => {
-                Reply::empty(200).header("allow", "POST,OPTIONS")
-            }
+            ("OPTIONS", Endpoint::Event | Endpoint::Ack) => Reply::empty(200).header("allow", "POST,OPTIONS"),
             ("OPTIONS", Endpoint::Health) => Reply::empty(200).header("allow", "GET,OPTIONS"),
             ("GET", Endpoint::Health) => self.condition().health(),
             ("POST", Endpoint::Event) => match self.events(request, take) {
                 Err(reply) => reply,
-                Ok(verdict) if verdict.code == Code::Success => Verdict {
-                    code: self.condition().success(),
-                    ..verdict
-                }
-                .reply(),
+                Ok(verdict) if verdict.code == Code::Success => Verdict { code: self.condition().success(), ..verdict }.reply(),
                 Ok(verdict) => verdict.reply(),
             },
             ("POST", Endpoint::Ack) => self.acks(request).unwrap_or_else(|refusal| refusal),

@@ -89,36 +89,16 @@ async fn exchange<S: Service>(wire: &mut Wire, buffers: &mut Buffers, shared: &S
     conclude(wire, &head, fault.then, reply).await
 }
 
-async fn body(
-    wire: &mut Wire,
-    buffers: &mut Buffers,
-    head: &Head,
-    limit: usize,
-) -> Result<(), ReadError> {
+async fn body(wire: &mut Wire, buffers: &mut Buffers, head: &Head, limit: usize) -> Result<(), ReadError> {
     let framing = read::framing(head)?;
-    if head
-        .header("expect")
-        .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
-    {
+    if head.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
         wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
-    read::body(
-        wire,
-        &mut buffers.incoming,
-        framing,
-        limit,
-        &mut buffers.sent,
-    )
-    .await
+    read::body(wire, &mut buffers.incoming, framing, limit, &mut buffers.sent).await
 }
 
 /// Counts and decodes a body and hands it to the receiver.
-fn answer<S: Service>(
-    buffers: &mut Buffers,
-    head: &Head,
-    fault: &Fault,
-    shared: &Shared<S>,
-) -> Reply {
+fn answer<S: Service>(buffers: &mut Buffers, head: &Head, fault: &Fault, shared: &Shared<S>) -> Reply {
     let limits = shared.service.limits();
     let Buffers { sent, plain, .. } = buffers;
     let counters = shared.ledger.counters();
@@ -140,25 +120,12 @@ fn answer<S: Service>(
         }
     };
     Counters::add(&counters.plain_bytes, body.len() as u64);
-    shared.service.handle(
-        &Request {
-            head,
-            body,
-            sent_bytes: sent.len(),
-        },
-        fault.take,
-    )
+    shared.service.handle(&Request { head, body, sent_bytes: sent.len() }, fault.take)
 }
 
 async fn conclude(wire: &mut Wire, head: &Head, then: Then, reply: Reply) -> Next {
-    let wants_close = head
-        .header("connection")
-        .is_some_and(|value| value.eq_ignore_ascii_case("close"));
-    let after = if wants_close {
-        After::Close
-    } else {
-        After::KeepAlive
-    };
+    let wants_close = head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let after = if wants_close { After::Close } else { After::KeepAlive };
     let bytes = match then {
         Then::Usual => encode(&reply, after).0,
         Then::Answer(answer) => encode(&scripted(&answer), after).0,
@@ -208,15 +175,7 @@ async fn give_up(wire: &mut Wire, err: &ReadError) -> Next {
     match err {
         ReadError::Io(_) => Next::Close,
         ReadError::Malformed(_) | ReadError::TooLarge => {
-            last_answer(
-                wire,
-                &Reply {
-                    status: 400,
-                    headers: Vec::new(),
-                    body: err.to_string().into_bytes(),
-                },
-            )
-            .await
+            last_answer(wire, &Reply { status: 400, headers: Vec::new(), body: err.to_string().into_bytes() }).await
         }
     }
 }

@@ -15,30 +15,17 @@ pub enum Encoding {
 
 /// The encoding a request names, or none.
 pub(super) fn encoding_of(head: &Head, limits: &Limits) -> Result<Option<Encoding>, Refusal> {
-    let named = match head
-        .header("content-encoding")
-        .map(|name| name.trim().to_ascii_lowercase())
-        .as_deref()
-    {
+    let named = match head.header("content-encoding").map(|name| name.trim().to_ascii_lowercase()).as_deref() {
         None | Some("" | "identity") => return Ok(None),
         Some("gzip" | "x-gzip") => Encoding::Gzip,
         Some("deflate") => Encoding::Deflate,
         Some(_) => return Err(Refusal::UnknownEncoding),
     };
-    if limits.encodings.contains(&named) {
-        Ok(Some(named))
-    } else {
-        Err(Refusal::UnknownEncoding)
-    }
+    if limits.encodings.contains(&named) { Ok(Some(named)) } else { Err(Refusal::UnknownEncoding) }
 }
 
 /// Decompresses `sent` into `plain`, whose capacity is used again.
-pub(super) fn unpack(
-    encoding: Encoding,
-    sent: &[u8],
-    plain: &mut Vec<u8>,
-    bytes_max: usize,
-) -> Result<(), Refusal> {
+pub(super) fn unpack(encoding: Encoding, sent: &[u8], plain: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refusal> {
     plain.clear();
     // One byte more than allowed shows that there is more than allowed.
     let limit = bytes_max as u64 + 1;
@@ -73,23 +60,11 @@ mod tests {
         let mut plain = Vec::new();
         assert_eq!(unpack(Encoding::Gzip, &sent, &mut plain, 100_000), Ok(()));
         assert_eq!(plain.len(), 100_000);
-        assert_eq!(
-            unpack(Encoding::Gzip, &sent, &mut plain, 99_999),
-            Err(Refusal::TooLargeUnpacked)
-        );
-        assert_eq!(
-            unpack(Encoding::Gzip, &sent[..sent.len() - 9], &mut plain, 100_000),
-            Err(Refusal::Undecodable)
-        );
-        assert_eq!(
-            unpack(Encoding::Gzip, b"plain", &mut plain, 100_000),
-            Err(Refusal::Undecodable)
-        );
+        assert_eq!(unpack(Encoding::Gzip, &sent, &mut plain, 99_999), Err(Refusal::TooLargeUnpacked));
+        assert_eq!(unpack(Encoding::Gzip, &sent[..sent.len() - 9], &mut plain, 100_000), Err(Refusal::Undecodable));
+        assert_eq!(unpack(Encoding::Gzip, b"plain", &mut plain, 100_000), Err(Refusal::Undecodable));
         let two = [gzip(b"a"), gzip(b"b")].concat();
         assert_eq!(unpack(Encoding::Gzip, &two, &mut plain, 10), Ok(()));
-        assert_eq!(
-            plain, b"ab",
-            "members one after the other are one body (RFC 1952 section 2.2)"
-        );
+        assert_eq!(plain, b"ab", "members one after the other are one body (RFC 1952 section 2.2)");
     }
 }

@@ -36,10 +36,7 @@ pub struct Head {
 impl Head {
     /// The first header of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The first value of that name in the query, decoded.
@@ -97,18 +94,11 @@ pub struct Reply {
 
 impl Reply {
     pub fn empty(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
+        Self { status, ..Self::default() }
     }
 
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: body.into(),
-        }
+        Self { status, headers: vec![("content-type".to_owned(), "application/json".to_owned())], body: body.into() }
     }
 
     #[must_use]
@@ -170,9 +160,7 @@ mod tests {
 
     #[test]
     fn a_form_value_is_decoded() {
-        let check = |form: &str, expected: Option<&str>| {
-            assert_eq!(form_value(form, "a b").as_deref(), expected, "{form}")
-        };
+        let check = |form: &str, expected: Option<&str>| assert_eq!(form_value(form, "a b").as_deref(), expected, "{form}");
         check("x=1&a+b=%7E%2f", Some("~/"));
         check("a%20b=1+2", Some("1 2"));
         check("a%20b", Some(""));

@@ -35,11 +35,7 @@ pub(super) enum Framing {
 }
 
 /// Reads a head; none when the sender closed the connection between requests, or was quiet for longer than `idle`.
-pub(super) async fn head(
-    wire: &mut (impl AsyncRead + Unpin),
-    buf: &mut BytesMut,
-    idle: Duration,
-) -> Result<Option<Head>, ReadError> {
+pub(super) async fn head(wire: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut, idle: Duration) -> Result<Option<Head>, ReadError> {
     let mut wait = if buf.is_empty() { idle } else { READ_TIMEOUT };
     loop {
         if !buf.is_empty() {
@@ -74,42 +70,20 @@ fn parse(buf: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
     };
     let target = request.path.unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let headers = request
-        .headers
-        .iter()
-        .map(|header| {
-            (
-                header.name.to_owned(),
-                String::from_utf8_lossy(header.value).into_owned(),
-            )
-        })
-        .collect();
+    let headers =
+        request.headers.iter().map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())).collect();
     let method = request.method.unwrap_or_default().to_owned();
-    Ok(Some((
-        Head {
-            method,
-            path: path.to_owned(),
-            query: query.to_owned(),
-            headers,
-        },
-        len,
-    )))
+    Ok(Some((Head { method, path: path.to_owned(), query: query.to_owned(), headers }, len)))
 }
 
 pub(super) fn framing(head: &Head) -> Result<Framing, ReadError> {
-    if head
-        .header("transfer-encoding")
-        .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"))
-    {
+    if head.header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
         return Ok(Framing::Chunked);
     }
     match head.header("content-length") {
         None => Ok(Framing::Length(0)),
         Some(value) => {
-            let length = value
-                .trim()
-                .parse()
-                .map_err(|_| ReadError::Malformed("the content length is not a number"))?;
+            let length = value.trim().parse().map_err(|_| ReadError::Malformed("the content length is not a number"))?;
             Ok(Framing::Length(length))
         }
     }
@@ -126,27 +100,18 @@ pub(super) async fn body(
     body.clear();
     match framing {
         Framing::Length(length) => {
-            let length = usize::try_from(length)
-                .ok()
-                .filter(|length| *length <= bytes_max)
-                .ok_or(ReadError::TooLarge)?;
+            let length = usize::try_from(length).ok().filter(|length| *length <= bytes_max).ok_or(ReadError::TooLarge)?;
             take_exactly(wire, buf, length, body).await
         }
         Framing::Chunked => chunks(wire, buf, bytes_max, body).await,
     }
 }
 
-async fn chunks(
-    wire: &mut (impl AsyncRead + Unpin),
-    buf: &mut BytesMut,
-    bytes_max: usize,
-    body: &mut Vec<u8>,
-) -> Result<(), ReadError> {
+async fn chunks(wire: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut, bytes_max: usize, body: &mut Vec<u8>) -> Result<(), ReadError> {
     loop {
         let line = line(wire, buf).await?;
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16)
-            .map_err(|_| ReadError::Malformed("a chunk size is not a number"))?;
+        let size = usize::from_str_radix(size, 16).map_err(|_| ReadError::Malformed("a chunk size is not a number"))?;
         if size > bytes_max.saturating_sub(body.len()) {
             return Err(ReadError::TooLarge);
         }
@@ -162,34 +127,22 @@ async fn chunks(
     Ok(())
 }
 
-async fn line(
-    wire: &mut (impl AsyncRead + Unpin),
-    buf: &mut BytesMut,
-) -> Result<String, ReadError> {
+async fn line(wire: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut) -> Result<String, ReadError> {
     loop {
         if let Some(end) = memchr::memchr(b'\n', buf) {
-            let line = String::from_utf8_lossy(&buf[..end])
-                .trim_end_matches('\r')
-                .to_owned();
+            let line = String::from_utf8_lossy(&buf[..end]).trim_end_matches('\r').to_owned();
             buf.advance(end + 1);
             return Ok(line);
         }
         if buf.len() > HEAD_BYTES_MAX {
-            return Err(ReadError::Malformed(
-                "a line between chunks is longer than 64 KiB",
-            ));
+            return Err(ReadError::Malformed("a line between chunks is longer than 64 KiB"));
         }
         buf.reserve(READ_BYTES);
         more(timeout(READ_TIMEOUT, wire.read_buf(buf)).await)?;
     }
 }
 
-async fn take_exactly(
-    wire: &mut (impl AsyncRead + Unpin),
-    buf: &mut BytesMut,
-    length: usize,
-    body: &mut Vec<u8>,
-) -> Result<(), ReadError> {
+async fn take_exactly(wire: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut, length: usize, body: &mut Vec<u8>) -> Result<(), ReadError> {
     let end = body.len() + length;
     let buffered = length.min(buf.len());
     // Not the whole length at once: a sender's claim alone should not cost that much memory.
@@ -228,9 +181,7 @@ mod tests {
         let sent = sent.to_vec();
         tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut sender, &sent).await });
         let (mut buf, mut bytes) = (BytesMut::new(), Vec::new());
-        let head = head(&mut wire, &mut buf, READ_TIMEOUT)
-            .await?
-            .ok_or(ReadError::Malformed("nothing came"))?;
+        let head = head(&mut wire, &mut buf, READ_TIMEOUT).await?.ok_or(ReadError::Malformed("nothing came"))?;
         let framing = framing(&head)?;
         body(&mut wire, &mut buf, framing, bytes_max, &mut bytes).await?;
         Ok((head, bytes))
@@ -239,54 +190,27 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_body_comes_by_length_or_in_chunks() {
         for (sent, expected) in [
-            (
-                "POST /a?b=c HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
-                "hello",
-            ),
-            (
-                "POST /a?b=c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: 1\r\n\r\n",
-                "hello",
-            ),
+            ("POST /a?b=c HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", "hello"),
+            ("POST /a?b=c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: 1\r\n\r\n", "hello"),
             ("POST /a?b=c HTTP/1.1\r\n\r\n", ""),
         ] {
             let (head, body) = read_all(sent.as_bytes(), 5).await.expect(sent);
-            assert_eq!(
-                (head.path.as_str(), head.query.as_str(), body.as_slice()),
-                ("/a", "b=c", expected.as_bytes())
-            );
+            assert_eq!((head.path.as_str(), head.query.as_str(), body.as_slice()), ("/a", "b=c", expected.as_bytes()));
         }
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_broken_or_oversized_request_is_an_error() {
         for (sent, expected) in [
-            (
-                "POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nhello!",
-                "longer than the receiver takes",
-            ),
-            (
-                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n",
-                "longer than the receiver",
-            ),
-            (
-                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
-                "chunk size",
-            ),
-            (
-                "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel",
-                "ended within a body",
-            ),
-            (
-                "POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
-                "not a number",
-            ),
+            ("POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nhello!", "longer than the receiver takes"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n", "longer than the receiver"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "chunk size"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel", "ended within a body"),
+            ("POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", "not a number"),
             ("POST / HT", "ended within a head"),
             ("\u{0}\u{1}\u{2}\r\n\r\n", "not HTTP/1.1"),
         ] {
-            let err = read_all(sent.as_bytes(), 5)
-                .await
-                .expect_err(sent)
-                .to_string();
+            let err = read_all(sent.as_bytes(), 5).await.expect_err(sent).to_string();
             assert!(err.contains(expected), "{sent:?}: {err}");
         }
     }

@@ -39,17 +39,8 @@ impl<S: Service> Server<S> {
         faults: Faults,
         ledger: Arc<Ledger>,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            service,
-            faults,
-            ledger,
-            tls,
-        });
-        let server = Self {
-            port: Port::reserve(addr)?,
-            shared,
-            listening: Switch::default(),
-        };
+        let shared = Arc::new(Shared { service, faults, ledger, tls });
+        let server = Self { port: Port::reserve(addr)?, shared, listening: Switch::default() };
         server.up()?;
         Ok(server)
     }
@@ -60,13 +51,7 @@ impl<S: Service> Server<S> {
 
     /// Opens the port; nothing happens when it is open already.
     pub(crate) fn up(&self) -> io::Result<()> {
-        self.listening.on(|stop| {
-            Ok(accept(
-                self.port.listen(None)?,
-                Arc::clone(&self.shared),
-                stop,
-            ))
-        })
+        self.listening.on(|stop| Ok(accept(self.port.listen(None)?, Arc::clone(&self.shared), stop)))
     }
 
     /// Closes the port and every connection, as a killed process would; returns when new connections are refused.

@@ -41,11 +41,7 @@ pub(super) fn encode(reply: &Reply, after: After) -> (Vec<u8>, usize) {
 /// The part of an answer that is sent when it has to break off: half of its body, or half of its head where it has no body.
 pub(super) fn cut((mut bytes, body_at): (Vec<u8>, usize)) -> Vec<u8> {
     let body_len = bytes.len() - body_at;
-    let keep = if body_len > 0 {
-        body_at + body_len / 2
-    } else {
-        body_at / 2
-    };
+    let keep = if body_len > 0 { body_at + body_len / 2 } else { body_at / 2 };
     bytes.truncate(keep);
     bytes
 }
@@ -53,16 +49,9 @@ pub(super) fn cut((mut bytes, body_at): (Vec<u8>, usize)) -> Vec<u8> {
 pub(super) fn scripted(answer: &Answer) -> Reply {
     let mut headers = answer.headers.clone();
     if let Some(retry_after) = answer.retry_after {
-        headers.push((
-            "retry-after".to_owned(),
-            retry_after.header_value(SystemTime::now()),
-        ));
+        headers.push(("retry-after".to_owned(), retry_after.header_value(SystemTime::now())));
     }
-    Reply {
-        status: answer.status,
-        headers,
-        body: answer.body.clone().into_bytes(),
-    }
+    Reply { status: answer.status, headers, body: answer.body.clone().into_bytes() }
 }
 
 fn reason(status: u16) -> &'static str {

@@ -61,12 +61,7 @@ impl Book {
         }
         self.ids.push_str(id);
         self.index.insert(key, small(self.entries.len()));
-        self.entries.push(Entry {
-            digest,
-            id_end: small(self.ids.len()),
-            seen: 1,
-            altered: 0,
-        });
+        self.entries.push(Entry { digest, id_end: small(self.ids.len()), seen: 1, altered: 0 });
         true
     }
 }

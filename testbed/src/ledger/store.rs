@@ -26,12 +26,7 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn new(keep: Keep) -> Self {
-        Self {
-            keep,
-            book: Mutex::default(),
-            len: watch::Sender::new(0),
-            counters: Counters::default(),
-        }
+        Self { keep, book: Mutex::default(), len: watch::Sender::new(0), counters: Counters::default() }
     }
 
     pub fn counters(&self) -> &Counters {
@@ -52,28 +47,17 @@ impl Ledger {
             return;
         }
         // Hashing is the larger part of the work, so it happens before the lock is taken.
-        let digests: Vec<Digest> = records
-            .iter()
-            .map(|record| Digest::of(record.bytes))
-            .collect();
+        let digests: Vec<Digest> = records.iter().map(|record| Digest::of(record.bytes)).collect();
         let ids: Vec<Cow<'_, str>> = records
             .iter()
             .zip(&digests)
-            .map(|(record, digest)| {
-                record
-                    .id
-                    .clone()
-                    .unwrap_or_else(|| Cow::Owned(digest.to_string()))
-            })
+            .map(|(record, digest)| record.id.clone().unwrap_or_else(|| Cow::Owned(digest.to_string())))
             .collect();
         let keys: Vec<Key> = ids.iter().map(|id| key_of(id)).collect();
         let mut book = self.book();
         for (n, record) in records.iter().enumerate() {
             if book.file(keys[n], &ids[n], digests[n]) && self.keep == Keep::Bytes {
-                book.kept.push(Kept {
-                    bytes: record.bytes.to_vec(),
-                    context: record.context.to_vec(),
-                });
+                book.kept.push(Kept { bytes: record.bytes.to_vec(), context: record.context.to_vec() });
             }
         }
         let len = book.entries.len();
@@ -118,22 +102,14 @@ impl Ledger {
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         self.each_line(|id, entry| {
-            lines.push(Line {
-                id: id.to_owned(),
-                times_seen: entry.seen,
-                digest: entry.digest,
-                times_altered: entry.altered,
-            });
+            lines.push(Line { id: id.to_owned(), times_seen: entry.seen, digest: entry.digest, times_altered: entry.altered });
         });
         lines
     }
 
     /// The events that were taken more than once.
     pub fn duplicates(&self) -> Vec<Line> {
-        self.lines()
-            .into_iter()
-            .filter(|line| line.times_seen > 1)
-            .collect()
+        self.lines().into_iter().filter(|line| line.times_seen > 1).collect()
     }
 
     pub fn totals(&self) -> Totals {
@@ -141,11 +117,7 @@ impl Ledger {
         Totals {
             distinct: book.entries.len(),
             repeated: book.entries.iter().filter(|entry| entry.seen > 1).count(),
-            altered: book
-                .entries
-                .iter()
-                .filter(|entry| entry.altered > 0)
-                .count(),
+            altered: book.entries.iter().filter(|entry| entry.altered > 0).count(),
         }
     }
 
@@ -153,18 +125,10 @@ impl Ledger {
     pub fn ndjson(&self) -> Vec<u8> {
         let mut text = Vec::new();
         self.each_line(|id, entry| {
-            let Entry {
-                seen,
-                altered,
-                digest,
-                ..
-            } = entry;
+            let Entry { seen, altered, digest, .. } = entry;
             let id = serde_json::Value::from(id);
             // Writing into memory cannot fail.
-            let _ = writeln!(
-                text,
-                r#"{{"id":{id},"seen":{seen},"altered":{altered},"sha256":"{digest}"}}"#
-            );
+            let _ = writeln!(text, r#"{{"id":{id},"seen":{seen},"altered":{altered},"sha256":"{digest}"}}"#);
         });
         text
     }
@@ -180,15 +144,8 @@ impl Ledger {
     }
 
     /// Compares with what should have arrived: ids and the digests of their bytes.
-    pub fn difference<'a>(
-        &self,
-        expected: impl IntoIterator<Item = (&'a str, Digest)>,
-    ) -> Difference {
-        let mut found: HashMap<String, Line> = self
-            .lines()
-            .into_iter()
-            .map(|line| (line.id.clone(), line))
-            .collect();
+    pub fn difference<'a>(&self, expected: impl IntoIterator<Item = (&'a str, Digest)>) -> Difference {
+        let mut found: HashMap<String, Line> = self.lines().into_iter().map(|line| (line.id.clone(), line)).collect();
         let mut difference = Difference::default();
         for (id, digest) in expected {
             let Some(line) = found.remove(id) else {
@@ -216,11 +173,7 @@ impl Ledger {
         let mut len = self.len.subscribe();
         match tokio::time::timeout(timeout, len.wait_for(|len| *len >= wanted)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(TooFew {
-                wanted,
-                got: self.len(),
-                waited: started.elapsed(),
-            }),
+            Ok(Err(_)) | Err(_) => Err(TooFew { wanted, got: self.len(), waited: started.elapsed() }),
         }
     }
 
@@ -240,52 +193,23 @@ mod tests {
     use super::*;
 
     fn record<'a>(id: Option<&'a str>, bytes: &'a str) -> Record<'a> {
-        Record {
-            id: id.map(Cow::Borrowed),
-            bytes: bytes.as_bytes(),
-            context: Cow::Borrowed(b"around"),
-        }
+        Record { id: id.map(Cow::Borrowed), bytes: bytes.as_bytes(), context: Cow::Borrowed(b"around") }
     }
 
     #[test]
     fn an_event_is_counted_each_time_and_keeps_its_first_digest() {
         let ledger = Ledger::new(Keep::Digests);
-        ledger.record(&[
-            record(Some("a"), "1"),
-            record(Some("b"), "2"),
-            record(Some("a"), "1"),
-        ]);
+        ledger.record(&[record(Some("a"), "1"), record(Some("b"), "2"), record(Some("a"), "1")]);
         ledger.record(&[record(Some("a"), "other")]);
-        assert_eq!(
-            (
-                ledger.len(),
-                ledger.times_seen("a"),
-                ledger.times_seen("b"),
-                ledger.times_seen("c")
-            ),
-            (2, 3, 1, 0)
-        );
+        assert_eq!((ledger.len(), ledger.times_seen("a"), ledger.times_seen("b"), ledger.times_seen("c")), (2, 3, 1, 0));
         assert_eq!(ledger.digest_of("a"), Some(Digest::of(b"1")));
         let duplicates = ledger.duplicates();
         assert_eq!(duplicates.len(), 1);
-        assert_eq!(
-            (duplicates[0].id.as_str(), duplicates[0].times_altered),
-            ("a", 1)
-        );
+        assert_eq!((duplicates[0].id.as_str(), duplicates[0].times_altered), ("a", 1));
         assert_eq!(ledger.counts().events, 4);
-        assert_eq!(
-            ledger.totals(),
-            Totals {
-                distinct: 2,
-                repeated: 1,
-                altered: 1
-            }
-        );
+        assert_eq!(ledger.totals(), Totals { distinct: 2, repeated: 1, altered: 1 });
         let text = String::from_utf8(ledger.ndjson()).expect("UTF-8");
-        let first = format!(
-            r#"{{"id":"a","seen":3,"altered":1,"sha256":"{}"}}"#,
-            Digest::of(b"1")
-        );
+        let first = format!(r#"{{"id":"a","seen":3,"altered":1,"sha256":"{}"}}"#, Digest::of(b"1"));
         assert_eq!(text.lines().next(), Some(first.as_str()));
         assert_eq!(ledger.kept("a"), None);
     }
@@ -295,34 +219,17 @@ mod tests {
         let ledger = Ledger::new(Keep::Bytes);
         ledger.record(&[record(None, "x"), record(None, "x")]);
         let id = Digest::of(b"x").to_string();
-        assert_eq!(
-            id,
-            "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-        );
+        assert_eq!(id, "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881");
         assert_eq!(ledger.times_seen(&id), 2);
-        assert_eq!(
-            ledger.kept(&id),
-            Some(Kept {
-                bytes: b"x".to_vec(),
-                context: b"around".to_vec()
-            })
-        );
+        assert_eq!(ledger.kept(&id), Some(Kept { bytes: b"x".to_vec(), context: b"around".to_vec() }));
     }
 
     #[test]
     fn a_difference_names_what_is_missing_unexpected_altered_and_repeated() {
         let ledger = Ledger::new(Keep::Digests);
-        ledger.record(&[
-            record(Some("same"), "1"),
-            record(Some("changed"), "2"),
-            record(Some("new"), "3"),
-        ]);
+        ledger.record(&[record(Some("same"), "1"), record(Some("changed"), "2"), record(Some("new"), "3")]);
         ledger.record(&[record(Some("same"), "1")]);
-        let expected = [
-            ("same", Digest::of(b"1")),
-            ("changed", Digest::of(b"1")),
-            ("gone", Digest::of(b"1")),
-        ];
+        let expected = [("same", Digest::of(b"1")), ("changed", Digest::of(b"1")), ("gone", Digest::of(b"1"))];
         let difference = ledger.difference(expected);
         assert_eq!(difference.missing, ["gone"]);
         assert_eq!(difference.unexpected, ["new"]);
@@ -339,10 +246,7 @@ mod tests {
             ledger.record(&[record(Some("b"), "1")]);
         });
         assert_eq!(done, Ok(()));
-        let err = ledger
-            .wait_for(3, Duration::from_millis(5))
-            .await
-            .expect_err("only two events");
+        let err = ledger.wait_for(3, Duration::from_millis(5)).await.expect_err("only two events");
         assert_eq!((err.wanted, err.got), (3, 2));
     }
 
@@ -355,12 +259,6 @@ mod tests {
             ledger.record(&records);
         }
         assert_eq!(ledger.ids(), ids);
-        assert_eq!(
-            ledger.difference(
-                ids.iter()
-                    .map(|id| (id.as_str(), Digest::of(id.as_bytes())))
-            ),
-            Difference::default()
-        );
+        assert_eq!(ledger.difference(ids.iter().map(|id| (id.as_str(), Digest::of(id.as_bytes())))), Difference::default());
     }
 }

@@ -23,19 +23,13 @@ pub(super) fn next(buf: &mut BytesMut, message_bytes_max: usize) -> Result<Optio
         (Some(_), None) => return Ok(None),
         (Some(_), Some(b' ')) => {}
         (Some(_), Some(byte)) => {
-            return Err(format!(
-                "a frame's count ends with byte {byte}, not with a space"
-            ));
+            return Err(format!("a frame's count ends with byte {byte}, not with a space"));
         }
     }
     let text = String::from_utf8_lossy(&buf[..digits]);
-    let length: usize = text
-        .parse()
-        .map_err(|_| format!("a frame's count is {text}"))?;
+    let length: usize = text.parse().map_err(|_| format!("a frame's count is {text}"))?;
     if length > message_bytes_max {
-        return Err(format!(
-            "a message has {length} bytes, more than {message_bytes_max}"
-        ));
+        return Err(format!("a message has {length} bytes, more than {message_bytes_max}"));
     }
     if buf.len() < digits + 1 + length {
         return Ok(None);

@@ -58,10 +58,7 @@ impl Syslog {
     /// When the address cannot be listened on.
     pub fn start(config: SyslogConfig) -> Result<Self, StartError> {
         let listen = config.listen;
-        Self::open(config).map_err(|source| StartError::Listen {
-            addr: listen,
-            source,
-        })
+        Self::open(config).map_err(|source| StartError::Listen { addr: listen, source })
     }
 
     fn open(config: SyslogConfig) -> io::Result<Self> {
@@ -80,20 +77,10 @@ impl Syslog {
             let socket = datagram_socket(listen)?;
             let addr = socket.local_addr()?;
             listening.on(|stop| Ok(receive(socket, Arc::clone(&shared), stop)))?;
-            return Ok(Self {
-                shared,
-                addr,
-                port: None,
-                listening,
-            });
+            return Ok(Self { shared, addr, port: None, listening });
         }
         let port = Port::reserve(listen)?;
-        let syslog = Self {
-            shared,
-            addr: port.addr(),
-            port: Some(port),
-            listening,
-        };
+        let syslog = Self { shared, addr: port.addr(), port: Some(port), listening };
         syslog.up()?;
         Ok(syslog)
     }
@@ -140,12 +127,9 @@ impl Syslog {
         match &self.port {
             Some(port) => {
                 let buffer = shared.config.receive_buffer_bytes;
-                self.listening
-                    .on(|stop| Ok(accept(port.listen(buffer)?, shared, stop)))
+                self.listening.on(|stop| Ok(accept(port.listen(buffer)?, shared, stop)))
             }
-            None => self
-                .listening
-                .on(|stop| Ok(receive(datagram_socket(self.addr)?, shared, stop))),
+            None => self.listening.on(|stop| Ok(receive(datagram_socket(self.addr)?, shared, stop))),
         }
     }
 
@@ -202,9 +186,7 @@ impl Shared {
         match behaviour {
             Behaviour::Refuse => wire.reset(),
             Behaviour::Take => self.messages(&mut wire, &mut buf, usize::MAX).await,
-            Behaviour::CloseAfter { messages } => {
-                self.messages(&mut wire, &mut buf, messages).await
-            }
+            Behaviour::CloseAfter { messages } => self.messages(&mut wire, &mut buf, messages).await,
             Behaviour::ResetWithin { messages, bytes } => {
                 self.messages(&mut wire, &mut buf, messages).await;
                 while buf.len() < bytes && more(&mut wire, &mut buf).await {}
@@ -249,11 +231,7 @@ impl Shared {
             }
         };
         let id = std::str::from_utf8(bytes).ok().and_then(id_of);
-        self.ledger.record(&[Record {
-            id,
-            bytes,
-            context: Cow::Borrowed(message),
-        }]);
+        self.ledger.record(&[Record { id, bytes, context: Cow::Borrowed(message) }]);
     }
 
     fn note(&self, violation: String) {

@@ -23,14 +23,9 @@ pub struct Message<'a> {
 /// What the RFC does not allow, as a sentence (section 6 of RFC 5424).
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, &'static str> {
     let rest = bytes.strip_prefix(b"<").ok_or("a message begins with <")?;
-    let end = rest
-        .iter()
-        .position(|byte| *byte == b'>')
-        .ok_or("the priority has no end")?;
+    let end = rest.iter().position(|byte| *byte == b'>').ok_or("the priority has no end")?;
     let priority = priority(&rest[..end])?;
-    let rest = rest[end + 1..]
-        .strip_prefix(b"1 ")
-        .ok_or("the version is not 1")?;
+    let rest = rest[end + 1..].strip_prefix(b"1 ").ok_or("the version is not 1")?;
     let (timestamp, rest) = part(rest, 64)?;
     check_timestamp(timestamp)?;
     let (hostname, rest) = part(rest, 255)?;
@@ -48,17 +43,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, &'static str> {
         return Err("the message has a byte order mark and is not UTF-8");
     }
     let (msg, has_bom) = (without_bom.unwrap_or(msg), without_bom.is_some());
-    Ok(Message {
-        priority,
-        timestamp,
-        hostname,
-        app_name,
-        proc_id,
-        msg_id,
-        structured_data,
-        msg,
-        has_bom,
-    })
+    Ok(Message { priority, timestamp, hostname, app_name, proc_id, msg_id, structured_data, msg, has_bom })
 }
 
 fn priority(digits: &[u8]) -> Result<u8, &'static str> {
@@ -75,10 +60,7 @@ fn priority(digits: &[u8]) -> Result<u8, &'static str> {
 
 /// A header part of printable ASCII, and what follows the space after it.
 fn part(rest: &[u8], length_max: usize) -> Result<(&str, &[u8]), &'static str> {
-    let end = rest
-        .iter()
-        .position(|byte| *byte == b' ')
-        .ok_or("the header ends early")?;
+    let end = rest.iter().position(|byte| *byte == b' ').ok_or("the header ends early")?;
     let part = std::str::from_utf8(&rest[..end]).map_err(|_| "a header part is not ASCII")?;
     if part.is_empty() {
         Err("a header part is empty; it should be -")
@@ -101,21 +83,14 @@ fn check_timestamp(text: &str) -> Result<(), &'static str> {
     let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
     let capitals = text.as_bytes().get(10) == Some(&b'T') && !text.ends_with('z');
     let dotted = text.contains('.');
-    let valid = chrono::DateTime::parse_from_rfc3339(text).is_ok()
-        && capitals
-        && digits <= 6
-        && dotted == (digits > 0);
+    let valid = chrono::DateTime::parse_from_rfc3339(text).is_ok() && capitals && digits <= 6 && dotted == (digits > 0);
     // A leap second parses, and the RFC forbids it.
     let leap = text.get(17..19) == Some("60");
     if valid && !leap { Ok(()) } else { Err(WRONG) }
 }
 
 fn structured_data(rest: &[u8]) -> Result<(&str, &[u8]), &'static str> {
-    let end = if rest.first() == Some(&b'-') {
-        1
-    } else {
-        elements(rest)?
-    };
+    let end = if rest.first() == Some(&b'-') { 1 } else { elements(rest)? };
     let text = std::str::from_utf8(&rest[..end]).map_err(|_| "the structured data is not UTF-8")?;
     Ok((text, &rest[end..]))
 }
@@ -137,25 +112,14 @@ fn elements(bytes: &[u8]) -> Result<usize, &'static str> {
         }
         at += 1;
     }
-    if at == 0 {
-        Err("the structured data is neither - nor an element")
-    } else {
-        Ok(at)
-    }
+    if at == 0 { Err("the structured data is neither - nor an element") } else { Ok(at) }
 }
 
 /// SD-NAME: 1 to 32 printable ASCII characters without `=`, space, `]` and `"`. Returns its end.
 fn name(bytes: &[u8], begin: usize) -> Result<usize, &'static str> {
     let allowed = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'=' | b']' | b'"');
-    let length = bytes[begin..]
-        .iter()
-        .take_while(|byte| allowed(byte))
-        .count();
-    if (1..=32).contains(&length) {
-        Ok(begin + length)
-    } else {
-        Err("a name in the structured data is empty or too long")
-    }
+    let length = bytes[begin..].iter().take_while(|byte| allowed(byte)).count();
+    if (1..=32).contains(&length) { Ok(begin + length) } else { Err("a name in the structured data is empty or too long") }
 }
 
 /// A value, in which `"`, `\` and `]` are escaped. Returns the place after its closing quote.
@@ -194,8 +158,7 @@ mod tests {
         assert_eq!(message, expected);
         let bare = parse(b"<0>1 - - - - - -").expect("the shortest message");
         assert_eq!((bare.priority, bare.msg), (0, &b""[..]));
-        let bom =
-            parse(b"<0>1 - - - - - - \xef\xbb\xbfx").expect("a message with a byte order mark");
+        let bom = parse(b"<0>1 - - - - - - \xef\xbb\xbfx").expect("a message with a byte order mark");
         assert_eq!((bom.msg, bom.has_bom), (&b"x"[..], true));
     }
 

@@ -47,10 +47,7 @@ pub(crate) enum Broken {
 
 impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> String {
@@ -68,23 +65,17 @@ impl Seen {
 
 impl Client {
     pub(crate) async fn plain(addr: SocketAddr) -> Self {
-        Self {
-            io: Box::new(TcpStream::connect(addr).await.expect("connect")),
-        }
+        Self { io: Box::new(TcpStream::connect(addr).await.expect("connect")) }
     }
 
     pub(crate) async fn tls(addr: SocketAddr, ca: &Ca) -> Self {
-        Self::handshake(addr, client_config(ca, None))
-            .await
-            .expect("handshake")
+        Self::handshake(addr, client_config(ca, None)).await.expect("handshake")
     }
 
     pub(crate) async fn handshake(addr: SocketAddr, config: ClientConfig) -> std::io::Result<Self> {
         let socket = TcpStream::connect(addr).await?;
         let name = ServerName::from(addr.ip());
-        let tls = TlsConnector::from(Arc::new(config))
-            .connect(name, socket)
-            .await?;
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
         Ok(Self { io: Box::new(tls) })
     }
 
@@ -100,9 +91,7 @@ impl Client {
         // A receiver may have reset the connection already; the answer, or its absence, is what counts.
         let _ = self.io.write_all(bytes).await;
         let _ = self.io.flush().await;
-        timeout(TIMEOUT, self.answer())
-            .await
-            .expect("an answer or an end within the time limit")
+        timeout(TIMEOUT, self.answer()).await.expect("an answer or an end within the time limit")
     }
 
     async fn answer(&mut self) -> Result<Seen, Broken> {
@@ -132,18 +121,10 @@ fn parse(bytes: &[u8]) -> Option<Seen> {
     let head = std::str::from_utf8(&bytes[..end]).expect("a head in UTF-8");
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().expect("a status");
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let mut seen = Seen {
-        status,
-        headers,
-        body: Vec::new(),
-    };
-    let length = seen
-        .header("content-length")
-        .map_or(0, |length| length.parse().expect("a length"));
+    let headers: Vec<(String, String)> =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut seen = Seen { status, headers, body: Vec::new() };
+    let length = seen.header("content-length").map_or(0, |length| length.parse().expect("a length"));
     let body = bytes.get(end + 4..end + 4 + length)?;
     seen.body = body.to_vec();
     Some(seen)
@@ -157,9 +138,7 @@ pub(crate) fn client_config(ca: &Ca, identity: Option<&Identity>) -> ClientConfi
         .with_root_certificates(ca.roots().expect("roots"));
     match identity {
         None => builder.with_no_client_auth(),
-        Some(identity) => builder
-            .with_client_auth_cert(identity.chain(), identity.private_key())
-            .expect("a client identity"),
+        Some(identity) => builder.with_client_auth_cert(identity.chain(), identity.private_key()).expect("a client identity"),
     }
 }
 
