@@ -4,4 +4,6 @@ mod support;
 
 mod answers;
 mod any_script;
+mod files;
 mod flow;
+mod stdout;
