@@ -37,9 +37,9 @@ pub(super) struct Api {
     pub(super) quota: Quota,
 }
 
-/// An answer with status 200 and JSON in it.
-pub(super) struct Answer {
-    pub(super) body: Bytes,
+/// An answer with status 200, and what its body was read as.
+pub(super) struct Answer<T> {
+    pub(super) value: T,
     pub(super) quota: QuotaReading,
     pub(super) server_time: Option<Timestamp>,
 }
@@ -53,23 +53,27 @@ pub(super) struct Get<'a> {
     pub(super) cursor: Option<&'a str>,
 }
 
+/// Reads the body of an answer.
+pub(super) trait Read<T>: Fn(&Bytes) -> Result<T, ShapeFault> + Send + Sync {}
+impl<T, F: Fn(&Bytes) -> Result<T, ShapeFault> + Send + Sync> Read<T> for F {}
+
 /// What one attempt came to.
-enum Attempt {
-    Answer(Answer),
+enum Attempt<T> {
+    Answer(Answer<T>),
     /// 401, or 400 where that means the same.
     TokenRefused(MiroError),
 }
 
 impl Api {
-    /// Makes the call; after a 401 once more, if there is another token.
-    pub(super) async fn get(&self, get: Get<'_>) -> Result<Answer, MiroError> {
+    /// Makes the call and reads its answer; after a 401 once more, if there is another token.
+    pub(super) async fn get<T>(&self, get: Get<'_>, read: impl Read<T>) -> Result<Answer<T>, MiroError> {
         let token = self.token().await?;
-        let refused = match self.attempt(&get, &token).await? {
+        let refused = match self.attempt(&get, &token, &read).await? {
             Attempt::Answer(answer) => return Ok(answer),
             Attempt::TokenRefused(error) => error,
         };
         let Some(token) = self.auth.rejected(&token).await? else { return Err(refused) };
-        match self.attempt(&get, &token).await? {
+        match self.attempt(&get, &token, &read).await? {
             Attempt::Answer(answer) => Ok(answer),
             Attempt::TokenRefused(error) => Err(error),
         }
@@ -84,7 +88,7 @@ impl Api {
     }
 
     /// Sends once and counts what came of it.
-    async fn attempt(&self, get: &Get<'_>, token: &AccessToken) -> Result<Attempt, MiroError> {
+    async fn attempt<T>(&self, get: &Get<'_>, token: &AccessToken, read: &impl Read<T>) -> Result<Attempt<T>, MiroError> {
         let host = self.connection.host();
         let asked = self.asked(get.call, &host);
         if let Some(wait) = self.quota.ready_in(get.cost, self.connection.clock.now()) {
@@ -92,7 +96,7 @@ impl Api {
         }
         let request = self.request(get.url.clone(), token, &asked)?;
         let began = tokio::time::Instant::now();
-        let outcome = self.exchange(request, get, token, &asked).await;
+        let outcome = self.exchange(request, get, token, &asked, read).await;
         let label = outcome.as_ref().map_or_else(MiroError::label, |_| "200");
         self.count(label);
         tracing::debug!(stream = %self.stream, status = label, elapsed_ms = began.elapsed().as_millis(), "miro request finished");
@@ -118,13 +122,14 @@ impl Api {
         Ok(request)
     }
 
-    async fn exchange(
+    async fn exchange<T>(
         &self,
         request: reqwest::Request,
         get: &Get<'_>,
         token: &AccessToken,
         asked: &Asked<'_>,
-    ) -> Result<Answer, MiroError> {
+        read: &impl Read<T>,
+    ) -> Result<Answer<T>, MiroError> {
         let limits = self.connection.limits;
         let under_way = self.quota.begin(get.cost);
         let response = self.connection.http.execute(request).await.map_err(|error| asked.failed(&BodyFault::of(&error), &limits))?;
@@ -141,8 +146,9 @@ impl Api {
             return Err(asked.refused(&Refusal::read(status, &body, &secrets), wait));
         }
         let body = net::read_body(response, limits.body_bytes_max, limits.stall).await.map_err(|fault| asked.failed(&fault, &limits))?;
-        json_or(&headers).map_err(|fault| asked.misshapen(&fault))?;
-        Ok(Answer { body, quota, server_time: net::server_time(&headers) })
+        let value = json_or(&headers).and_then(|()| read(&body)).map_err(|fault| asked.misshapen(&fault))?;
+        tracing::debug!(stream = %self.stream, bytes = body.len(), remaining = quota.remaining, "miro answer read");
+        Ok(Answer { value, quota, server_time: net::server_time(&headers) })
     }
 
     /// How long Miro wants us to wait: `Retry-After` where it sends one, else until the credits come back. After a 429 every stream with this
@@ -159,14 +165,6 @@ impl Api {
     fn count(&self, status: &str) {
         let labels = [("org", self.stream.org.as_str()), ("stream", self.stream.kind.as_str()), ("status", status)];
         self.connection.metrics.counter(REQUESTS, &labels).increment(1);
-    }
-
-    /// The answer's shape was not what the caller expected: counted in place of the 200 that it came with.
-    pub(super) fn misshapen(&self, call: Call, fault: &ShapeFault) -> MiroError {
-        let host = self.connection.host();
-        let error = self.asked(call, &host).misshapen(fault);
-        self.count(error.label());
-        error
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota, TokenInfo,
     api::{Api, Get},
     auth::TokenSource,
-    decode,
+    decode::{self, Decoding},
     sentence::{Call, Place},
 };
 use crate::event::{OrgName, StreamId, Timestamp};
@@ -48,11 +48,10 @@ impl LogClient {
 
     async fn fetch(&self, request: PageRequest<'_>) -> Result<Page, MiroError> {
         let get = self.get(request).await?;
-        let call = get.call;
-        let answer = self.api.get(get).await?;
-        let decoded = decode::page(&answer.body, self.kind.time_field()).map_err(|fault| self.api.misshapen(call, &fault))?;
-        tracing::debug!(stream = %self.api.stream, events = decoded.events.len(), bytes = answer.body.len(), "page received");
-        Ok(Page { events: decoded.events, next: decoded.next, quota: answer.quota, server_time: answer.server_time })
+        let answer = self.api.get(get, |body| decode::page(body, self.kind.time_field())).await?;
+        let Decoding { events, next } = answer.value;
+        tracing::debug!(stream = %self.api.stream, events = events.len(), last = next.is_none(), "page received");
+        Ok(Page { events, next, quota: answer.quota, server_time: answer.server_time })
     }
 
     async fn get<'a>(&self, request: PageRequest<'a>) -> Result<Get<'a>, MiroError> {

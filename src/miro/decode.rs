@@ -227,3 +227,6 @@ impl<'de> Visitor<'de> for PageVisitor {
         Ok(page)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,10 +76,12 @@ pub async fn token_info(
 
 pub(super) async fn ask(api: &Api) -> Result<TokenInfo, MiroError> {
     let url = api.connection.url(&["v1", "oauth-token"], &[]);
-    let answer = api.get(Get { call: Call::TokenInfo, url, cost: Credits::LEVEL_1, cursor: None }).await?;
-    let written: Written<'_> =
-        serde_json::from_slice(&answer.body).map_err(|_| api.misshapen(Call::TokenInfo, &ShapeFault::NotTokenInfo))?;
-    Ok(written.into())
+    let get = Get { call: Call::TokenInfo, url, cost: Credits::LEVEL_1, cursor: None };
+    api.get(get, |body| read(body)).await.map(|answer| answer.value)
+}
+
+fn read(body: &[u8]) -> Result<TokenInfo, ShapeFault> {
+    serde_json::from_slice::<Written<'_>>(body).map(TokenInfo::from).map_err(|_| ShapeFault::NotTokenInfo)
 }
 
 /// The answer as written; everything in it is optional, and ids are text or numbers past 2^53.

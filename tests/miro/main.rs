@@ -1,4 +1,5 @@
 //! The client of Miro's API against servers that answer to the byte what a test tells them to.
 
 mod client;
+mod errors;
 mod server;
