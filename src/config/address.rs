@@ -13,12 +13,13 @@ use super::{
     value::{FromText, Unfit, Value},
 };
 
-/// The base URL of a service: scheme, host and port, and nothing that could be a secret.
+/// The base URL of a service: scheme, host, port, a path where a proxy wants one, and nothing that could be a secret.
 #[derive(Clone, Debug)]
 pub(super) struct BaseUrl(pub(super) Url);
 
 impl Value for BaseUrl {
     const MEANT: &'static str = "a URL such as \"https://siem.example.com:8088\"";
+    const SHORT: &'static str = "a URL";
 
     fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
         let Kind::Text(text) = &node.kind else {
@@ -39,10 +40,7 @@ fn base_url(text: &str) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("it must end before `?` and `#`".to_owned());
     }
-    match url.path() {
-        "/" => Ok(url),
-        path => Err(format!("leave off the path {path:?}; it is added where it is needed")),
-    }
+    Ok(url)
 }
 
 /// A URL that requests can be sent to.

@@ -177,8 +177,8 @@ impl<T: Value, P: Presence + Sync> Declared for Key<T, P> {
 
     fn meant(&self) -> String {
         match self.limit {
-            Some(limit) => format!("{}; {}", T::MEANT, limit.meant),
-            None => T::MEANT.to_owned(),
+            Some(limit) => format!("{}, {}", T::SHORT, limit.meant),
+            None => T::SHORT.to_owned(),
         }
     }
 

@@ -34,6 +34,7 @@ mod name;
 mod node;
 mod org;
 mod problem;
+pub mod reference;
 mod secret_value;
 mod sinks;
 mod table;

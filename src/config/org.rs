@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{
     address::BaseUrl,
-    key::{Declared, Defaulted, Key, Keys, Optional},
+    key::{Defaulted, Key, Keys, Optional},
     name,
     node::{Kind, Node},
     problem::Faulty,
-    secret_value::{OAUTH, TOKEN, auth},
+    secret_value::{OAUTH, STREAM_OAUTH, STREAM_TOKEN, TOKEN, auth},
     settings::{AuthSettings, OrgSettings, Start, StreamSettings},
     table::{At, Table, nearest},
     unsupported,
@@ -18,7 +18,8 @@ use crate::event::{OrgName, StreamKind};
 
 const ID: Key<OrgId, Optional> =
     Key::optional("id", "\"3074457345821141000\"", "it is found from the token", "Miro's id of the organisation.");
-const API_URL: Key<BaseUrl, Defaulted> = Key::defaulted("api_url", "https://api.miro.com", "Where Miro's REST API is.");
+const API_URL: Key<BaseUrl, Defaulted> = Key::defaulted("api_url", "https://api.miro.com", "Where Miro's REST API is.")
+    .limited("without /v2, which is added where it is needed", |url| !url.0.path().trim_end_matches('/').ends_with("/v2"));
 
 pub(super) const ORG_KEYS: Keys = &[&ID, &API_URL, &TOKEN, &OAUTH];
 
@@ -67,9 +68,9 @@ const AI_PAGE: Key<u32, Defaulted> =
 
 /// The streams of an organisation, each with the keys of its table.
 pub(super) const STREAMS: [(StreamKind, Keys); 3] = [
-    (StreamKind::Audit, &[&TOKEN, &OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AUDIT_PAGE]),
-    (StreamKind::Content, &[&TOKEN, &OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &CONTENT_PAGE]),
-    (StreamKind::Ai, &[&TOKEN, &OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AI_PAGE]),
+    (StreamKind::Audit, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AUDIT_PAGE]),
+    (StreamKind::Content, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &CONTENT_PAGE]),
+    (StreamKind::Ai, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AI_PAGE]),
 ];
 
 /// `[orgs.<name>]`
@@ -162,9 +163,4 @@ fn require_auth(
         }
         auth => auth,
     }
-}
-
-/// The keys of an organisation's streams, for whoever lists them.
-pub(super) fn stream_keys(kind: StreamKind) -> &'static [&'static dyn Declared] {
-    STREAMS.iter().find(|(known, _)| *known == kind).map_or(&[], |(_, keys)| keys)
 }

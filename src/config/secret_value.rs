@@ -22,6 +22,7 @@ const SOURCES: Keys = &[&FILE, &ENV, &CREDENTIAL];
 
 impl Value for Secret {
     const MEANT: &'static str = "a secret: { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or a text";
+    const SHORT: &'static str = "a secret";
 
     fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
         match &node.kind {
@@ -78,21 +79,35 @@ fn chosen(table: &Table<'_>) -> Result<&'static str, Faulty> {
     }
 }
 
-/// `token`, of an organisation or of one stream.
+/// `token` of an organisation.
 pub(super) const TOKEN: Key<Secret, Optional> = Key::optional(
     "token",
     "{ file = \"/etc/miro-siem/miro.token\" }",
-    "a stream without a token of its own takes the organisation's",
-    "A Miro access token that does not expire. Miro issues a token of its own for content logs.",
+    "every stream needs one of its own",
+    "A Miro access token that does not expire, for every stream without one of its own.",
 );
 
-/// `oauth`, of an organisation or of one stream.
+/// `token` of a stream.
+pub(super) const STREAM_TOKEN: Key<Secret, Optional> = Key::optional(
+    "token",
+    "{ file = \"/etc/miro-siem/miro-stream.token\" }",
+    "the organisation's",
+    "A token for this stream alone. Miro issues one of its own for content logs.",
+);
+
+/// `oauth` of an organisation.
 pub(super) const OAUTH: Key<Oauth, Optional> = Key::optional(
     "oauth",
-    "{ client_id = \"…\", client_secret = { file = \"…\" }, refresh_token = { file = \"…\" } }",
+    OAUTH_EXAMPLE,
     "no token is refreshed",
     "Instead of `token`: an app whose tokens expire. Later refresh tokens are kept in the state directory.",
 );
+
+/// `oauth` of a stream.
+pub(super) const STREAM_OAUTH: Key<Oauth, Optional> = Key::optional("oauth", OAUTH_EXAMPLE, "the organisation's", "Instead of `token`, for this stream alone.");
+
+const OAUTH_EXAMPLE: &str =
+    "{ client_id = \"…\", client_secret = { file = \"…\" }, refresh_token = { file = \"…\" } }";
 
 /// The table of an app whose tokens expire.
 pub(super) struct Oauth {

@@ -24,6 +24,9 @@ pub(super) trait Value: Sized {
     /// What is meant, in words that read after "needs".
     const MEANT: &'static str;
 
+    /// The same in fewer words, for a table.
+    const SHORT: &'static str = Self::MEANT;
+
     /// Reads it, or records what is wrong.
     fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty>;
 
@@ -57,6 +60,8 @@ pub(super) enum Unfit {
 pub(super) trait FromText: Sized {
     /// See [`Value::MEANT`].
     const MEANT: &'static str;
+    /// See [`Value::SHORT`].
+    const SHORT: &'static str = Self::MEANT;
     /// Whether a wrong value may be repeated in a message.
     const SHOWN: bool = true;
     /// Whether a file spells it as text; numbers are text only in variables.
@@ -73,6 +78,7 @@ pub(super) trait FromText: Sized {
 
 impl<T: FromText> Value for T {
     const MEANT: &'static str = T::MEANT;
+    const SHORT: &'static str = T::SHORT;
 
     fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
         let read = match &node.kind {
@@ -121,6 +127,13 @@ impl<T: FromText> Value for Vec<T> {
         // Every element is read before the first fault counts, so that all of them are told.
         let read: Vec<_> = elements.iter().enumerate().map(|(index, element)| T::read(&at.element(index), element)).collect();
         read.into_iter().collect()
+    }
+
+    fn found(node: &Node) -> String {
+        match &node.kind {
+            Kind::List(elements) if elements.is_empty() => "; found an empty list".to_owned(),
+            _ => format!("; found {}", node.describe()),
+        }
     }
 
     fn as_toml(text: &str) -> String {
@@ -243,6 +256,7 @@ impl FromText for usize {
 
 impl FromText for Duration {
     const MEANT: &'static str = "a duration such as \"500ms\", \"30s\", \"5m\", \"1h30m\" or \"90d\"";
+    const SHORT: &'static str = "a duration";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         let mut total = Self::ZERO;
@@ -299,6 +313,7 @@ pub(super) struct ByteSize(pub(super) u64);
 
 impl FromText for ByteSize {
     const MEANT: &'static str = "a size such as \"10GiB\", \"512MB\" or \"1048576\"";
+    const SHORT: &'static str = "a size";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         let (number, unit, after) = number_and_unit(text).ok_or(Unfit::Plainly)?;

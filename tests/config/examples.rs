@@ -1,1 +1,92 @@
+//! What is shipped beside the program agrees with it: the reference page, the examples, the manifests.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use miro_siem::config::{load_text, reference};
+
+use super::{load_toml, no_env};
+
+/// Set to anything but nothing, it makes the tests write the files instead of comparing them.
+const UPDATE: &str = "UPDATE_DOCS";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn compare(path: &str, expected: &str) {
+    let file = root().join(path);
+    if std::env::var_os(UPDATE).is_some_and(|value| !value.is_empty()) {
+        fs::create_dir_all(file.parent().expect("below the root")).expect("a directory that can be made");
+        fs::write(&file, expected).expect("a file that can be written");
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(found == expected, "{path} is stale; write it anew with: {UPDATE}=1 cargo test --test config");
+}
+
+#[test]
+fn the_reference_page_is_what_the_keys_say() {
+    compare("docs/configuration.md", &reference::reference());
+}
+
+#[test]
+fn the_default_configuration_is_what_the_keys_say() {
+    compare("config/default.toml", &reference::default_toml());
+}
+
+/// Every file below a directory.
+fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
+    }
+}
+
+#[track_caller]
+fn is_valid(path: &Path, text: &str) {
+    let loaded = load_text(path, text, &no_env()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings, [], "{}", path.display());
+}
+
+#[test]
+fn every_file_of_the_examples_is_valid_and_raises_no_warning() {
+    let mut files = Vec::new();
+    files_below(&root().join("config"), &mut files);
+    for kind in ["stdout", "file", "splunk_hec", "azure_monitor", "sumo", "syslog"] {
+        let example = root().join(format!("config/sinks/{kind}.toml"));
+        assert!(files.contains(&example), "{} is missing", example.display());
+    }
+    for file in files {
+        is_valid(&file, &fs::read_to_string(&file).expect("readable text"));
+    }
+}
+
+#[test]
+fn the_configurations_of_the_manifests_are_valid() {
+    for path in ["deploy/kubernetes/base/config.toml", "deploy/kubernetes/sidecar/config.toml"] {
+        let file = root().join(path);
+        is_valid(&file, &fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}")));
+    }
+}
+
+#[test]
+fn every_commented_key_of_the_default_configuration_is_valid_too() {
+    // Of several ways to authenticate only one can be written.
+    let alternatives = ["oauth", "managed_identity", "workload_identity"];
+    let uncommented: Vec<String> = reference::default_toml()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if key.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => {
+                if alternatives.iter().any(|name| key.starts_with(&format!("{name} ="))) { String::new() } else { key.to_owned() }
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    let text = uncommented.join("\n");
+    let loaded = load_toml(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    assert_eq!(loaded.settings.sinks.len(), 6);
+    assert_eq!(loaded.settings.orgs[0].streams.len(), 3);
+}

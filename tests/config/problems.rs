@@ -193,9 +193,23 @@ fn urls_end_at_the_port_and_hold_no_credentials() {
     url("splunk.example.com:8088", "it must begin with https:// or http://");
     url("ftp://splunk", "it must begin with https:// or http://");
     url("https://user:hunter2@splunk:8088", "it holds a user name or a password; credentials have keys of their own");
-    url("https://splunk:8088/services/collector", "leave off the path \"/services/collector\"; it is added where it is needed");
     url("https://splunk:8088/?token=hunter2", "it must end before `?` and `#`");
     url("", "relative URL without a base");
+}
+
+#[test]
+fn urls_do_not_hold_what_is_added_to_them() {
+    let added = |path: &str| format!("needs to be without {path}, which is added where it is needed");
+    check_sink(
+        "type = 'splunk_hec'\ntoken = 'x'\nurl = 'https://splunk:8088/services/collector/event'",
+        &[&format!("sinks.s.url: {}", added("/services/collector"))],
+    );
+    check_sink("type = 'splunk_hec'\ntoken = 'x'\nurl = 'https://proxy/splunk/'", &[]);
+    check_sink(
+        "type = 'azure_monitor'\nendpoint = 'https://x/dataCollectionRules/dcr-1'\ndcr_id = 'dcr-1'\nmanaged_identity = true",
+        &[&format!("sinks.s.endpoint: {}", added("/dataCollectionRules"))],
+    );
+    check_org("token = 'x'\naudit = {}\napi_url = 'https://api.miro.com/v2/'", &[&format!("orgs.acme.api_url: {}", added("/v2"))]);
 }
 
 #[test]
@@ -253,7 +267,7 @@ fn a_sink_refuses_what_it_cannot_do() {
         "type = 'syslog'\naddress = 'udp://h'\nmessage_bytes_max = 70000",
         &["sinks.s.message_bytes_max: needs to be at most 65507: a larger message fits into no datagram"],
     );
-    check_sink("type = 'stdout'\nstreams = []", &["sinks.s.streams: needs to be not empty"]);
+    check_sink("type = 'stdout'\nstreams = []", &["sinks.s.streams: needs to be of at least one stream; found an empty list"]);
     check_sink(
         "type = 'splunk_hec'\nurl = 'https://x'\ntoken = 'x'\ntls = { cert_file = '/x' }",
         &["sinks.s.tls.key_file: is missing; it belongs to cert_file"],

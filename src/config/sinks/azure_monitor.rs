@@ -20,7 +20,8 @@ const ENDPOINT: Key<BaseUrl, Required> = Key::required(
     "endpoint",
     "\"https://miro-abcd.westeurope-1.ingest.monitor.azure.com\"",
     "The logs ingestion endpoint of the data collection rule, or of a data collection endpoint.",
-);
+)
+.limited("without /dataCollectionRules, which is added where it is needed", |url| !url.0.path().contains("/dataCollectionRules"));
 const DCR_ID: Key<DcrId, Required> =
     Key::required("dcr_id", "\"dcr-00000000000000000000000000000000\"", "The immutable id of the data collection rule.");
 const TENANT_ID: Key<String, Optional> = Key::optional(
@@ -54,7 +55,8 @@ const AUTHORITY: Key<BaseUrl, Optional> = Key::optional(
     "\"https://login.microsoftonline.com\"",
     "the one of the endpoint's cloud: https://login.microsoftonline.com, but for Azure Government and Azure in China",
     "Where tokens come from.",
-);
+)
+.limited("an https:// URL, because secrets are sent there", |url| url.0.scheme() == "https");
 const SCOPE: Key<String, Optional> =
     Key::optional("scope", "\"https://monitor.azure.com/.default\"", "the one of the endpoint's cloud", "What the token is asked for.");
 const AUDIT_STREAM: Key<StreamName, Defaulted> =

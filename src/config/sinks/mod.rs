@@ -88,7 +88,7 @@ impl FromText for Pattern {
 
 const TYPE: Key<TypeName, Required> = Key::required("type", "\"splunk_hec\"", "What kind of receiver it is; the types are below.");
 const STREAMS: Key<Vec<StreamKind>, Optional> = Key::optional("streams", "[\"audit\", \"content\"]", "all", "Which streams it takes.")
-    .limited("not empty", |streams| !streams.is_empty());
+    .limited("of at least one stream", |streams| !streams.is_empty());
 const FORMAT: Key<Format, Defaulted> = Key::defaulted("format", "raw", "How a record is written; raw is Miro's own object, byte for byte.");
 const PROVENANCE: Key<Provenance, Optional> = Key::optional(
     "provenance",

@@ -13,7 +13,8 @@ use crate::config::{
 };
 
 const URL: Key<BaseUrl, Required> =
-    Key::required("url", "\"https://splunk.example.com:8088\"", "The HTTP Event Collector, up to the port.");
+    Key::required("url", "\"https://splunk.example.com:8088\"", "The HTTP Event Collector, up to the port.")
+        .limited("without /services/collector, which is added where it is needed", |url| !url.0.path().contains("/services/collector"));
 const TOKEN: Key<Secret, Required> = Key::required("token", "{ file = \"/etc/miro-siem/splunk.token\" }", "The collector's token.");
 const ACK: Key<IndexerAck, Defaulted> = Key::defaulted(
     "ack",

@@ -56,6 +56,7 @@ struct SecretUrl(Secret);
 
 impl Value for SecretUrl {
     const MEANT: &'static str = "a secret URL: { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or a text";
+    const SHORT: &'static str = "a secret URL";
 
     fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
         let secret = <Secret as Value>::read(at, node)?;
