@@ -1,1 +1,7 @@
-fn main() {}
+//! The `miro-siem` program: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    miro_siem::cli::main()
+}

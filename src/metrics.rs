@@ -150,6 +150,23 @@ mod tests {
         assert!(text.contains("# TYPE miro_siem_events_delivered_total counter"), "{text}");
     }
 
+    /// The table of docs/metrics.md, as the code has it.
+    fn table() -> String {
+        let row = |one: &Definition| {
+            let labels = if one.labels.is_empty() { "none".to_owned() } else { one.labels.join(", ") };
+            format!("| `{}` | {} | {labels} | {} |\n", one.name, format!("{:?}", one.kind).to_lowercase(), one.help)
+        };
+        DEFINITIONS.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_documented_metrics_are_those_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let written = std::fs::read_to_string(path).expect("docs/metrics.md can be read");
+        let rows: String = written.lines().filter(|line| line.starts_with("| `miro_siem_")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(rows, table(), "docs/metrics.md is stale; its rows should be those on the right");
+    }
+
     #[test]
     fn two_sets_of_metrics_do_not_mix() {
         let (one, other) = (Metrics::new(), Metrics::new());

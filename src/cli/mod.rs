@@ -1,3 +1,139 @@
-//! To be filled.
+//! The command line: one file per command. Exit codes: 0 fine, 1 it failed, 2 usage or configuration, 3 partly done.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Environment;
 
 pub mod check;
+mod demo;
+mod logging;
+mod readable;
+mod run;
+mod status;
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked to.
+    Fine,
+    /// It failed.
+    Failed,
+    /// It was called wrongly, or the configuration is wrong.
+    Usage,
+    /// It did a part, and what remains is named.
+    Partly,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Partly => 3,
+        })
+    }
+}
+
+/// Brings every Miro audit, content and AI log event into your SIEM: every event, or a named gap.
+#[derive(Debug, Parser)]
+#[command(name = "miro-siem", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  miro-siem demo                                       see it work, without an account
+  MIRO_ACCESS_TOKEN=… miro-siem run                    audit events as NDJSON on stdout
+  miro-siem check --config /etc/miro-siem/config.toml  find every mistake before the service does
+
+Exit codes: 0 fine, 1 it failed, 2 usage or configuration, 3 partly done.";
+
+#[derive(Clone, Debug, clap::Args)]
+struct LogOptions {
+    /// How logs look on stderr
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
+    log_format: LogFormat,
+    /// How much is logged: error, warn, info, debug, trace, or directives such as `info,miro_siem::sink=debug`
+    #[arg(long, global = true, env = "MIRO_SIEM_LOG", value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Text on a terminal, else JSON
+    Auto,
+    /// Text
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct ConfigOption {
+    /// The configuration: TOML, YAML or JSON by extension [default: /etc/miro-siem/config.toml where it exists]
+    #[arg(long, short, env = "MIRO_SIEM_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon. SIGTERM drains, a second SIGTERM stops at once
+    Run(ConfigOption),
+    /// Run the daemon against the built-in simulator, with events on stdout and the status page on
+    Demo(demo::Options),
+    /// Validate the configuration offline: every problem at once, each with its key
+    Check(ConfigOption),
+    /// Show what the running daemon is doing
+    Status(status::Options),
+}
+
+/// Parses the arguments, runs the command and says how it went.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stdout or stderr is no reason to fail differently.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Fine.into() };
+        }
+    };
+    crate::net::install_tls_provider();
+    match cli.command {
+        Command::Check(options) => checked(&options),
+        Command::Run(options) => run::run(&options, &cli.log),
+        Command::Demo(options) => demo::run(&options, &cli.log),
+        Command::Status(options) => status::run(&options),
+    }
+    .into()
+}
+
+fn checked(options: &ConfigOption) -> Exit {
+    match check::run(options.config.as_deref(), &Environment::of_process(), &mut std::io::stdout()) {
+        Ok(check::Verdict::Fine) => Exit::Fine,
+        Ok(check::Verdict::Problems) => Exit::Usage,
+        Err(error) => fail(&anyhow::Error::new(error).context("failed to write to stdout")),
+    }
+}
+
+/// Prints a failure the way every command does.
+fn fail(error: &anyhow::Error) -> Exit {
+    report(&format!("error: {error:#}"));
+    Exit::Failed
+}
+
+/// A line for the person at the terminal.
+fn report(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The runtime that a command runs on.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}

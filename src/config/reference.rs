@@ -22,7 +22,10 @@ pub fn reference() -> String {
     section(&mut page, "[orgs.NAME]", "One Miro organisation, under a name of your choice.", ORG_KEYS);
     streams(&mut page);
     let types: Vec<String> = TYPES.iter().map(|kind| format!("`{}`", kind.name)).collect();
-    let intro = format!("One destination, under a name of your choice. These keys are those of any sink; its type adds more. Types: {}.", types.join(", "));
+    let intro = format!(
+        "One destination, under a name of your choice. These keys are those of any sink; its type adds more. Types: {}.",
+        types.join(", ")
+    );
     section(&mut page, "[sinks.NAME]", &intro, COMMON_KEYS);
     for kind in TYPES {
         section(&mut page, &format!("[sinks.NAME] of type {}", kind.name), kind.doc, kind.keys);
@@ -55,7 +58,12 @@ fn cell(text: &str) -> String {
 
 fn streams(page: &mut String) {
     let [(_, first_keys), rest @ ..] = STREAMS;
-    section(page, "[orgs.NAME.audit]", "The audit log. A stream is on when its table is there; in a variable, `true` and `false` switch it.", first_keys);
+    section(
+        page,
+        "[orgs.NAME.audit]",
+        "The audit log. A stream is on when its table is there; in a variable, `true` and `false` switch it.",
+        first_keys,
+    );
     for (kind, keys) in rest {
         let differs = |key: &&dyn Declared| !first_keys.iter().any(|first| describes_the_same(*first, *key));
         let _ = write!(page, "\n## [orgs.NAME.{kind}]\n\n{} The keys are those of `audit`, but for:\n\n", stream_doc(kind));

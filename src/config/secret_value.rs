@@ -104,10 +104,10 @@ pub(super) const OAUTH: Key<Oauth, Optional> = Key::optional(
 );
 
 /// `oauth` of a stream.
-pub(super) const STREAM_OAUTH: Key<Oauth, Optional> = Key::optional("oauth", OAUTH_EXAMPLE, "the organisation's", "Instead of `token`, for this stream alone.");
+pub(super) const STREAM_OAUTH: Key<Oauth, Optional> =
+    Key::optional("oauth", OAUTH_EXAMPLE, "the organisation's", "Instead of `token`, for this stream alone.");
 
-const OAUTH_EXAMPLE: &str =
-    "{ client_id = \"…\", client_secret = { file = \"…\" }, refresh_token = { file = \"…\" } }";
+const OAUTH_EXAMPLE: &str = "{ client_id = \"…\", client_secret = { file = \"…\" }, refresh_token = { file = \"…\" } }";
 
 /// The table of an app whose tokens expire.
 pub(super) struct Oauth {

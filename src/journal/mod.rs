@@ -28,6 +28,10 @@ use crate::{
     event::{Event, Origin, Position, RawEvent, SinkName, StreamId, TimeRange, Timestamp},
 };
 
+pub mod disk;
+
+pub use disk::DiskJournal;
+
 /// One page, to be made durable as a whole.
 #[derive(Debug)]
 pub struct Commit {

@@ -1,11 +1,11 @@
 //! One log of one organisation, page by page.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
 use super::{
-    Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota, TokenInfo,
+    Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota, QuotaReading, TokenInfo,
     api::{Api, Get},
     auth::TokenSource,
     decode::{self, Decoding},
@@ -76,6 +76,14 @@ impl LogClient {
 impl Pages for LogClient {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>> {
         Box::pin(self.fetch(request))
+    }
+
+    fn ready_in(&self, now: Timestamp) -> Option<Duration> {
+        self.api.quota.ready_in(self.kind.cost(), now)
+    }
+
+    fn quota(&self) -> QuotaReading {
+        self.api.quota.reading()
     }
 
     fn token_expires_at(&self) -> Option<Timestamp> {

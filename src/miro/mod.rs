@@ -23,7 +23,7 @@
 //! After a crash there is nothing to mend but a refresh that was under way: a marker on disk tells that it is unknown whether Miro
 //! took the refresh token in, see [`auth`].
 
-use std::{fmt, fmt::Debug, sync::Arc};
+use std::{fmt, fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ pub use error::{MiroClass, MiroError};
 pub use kind::LogKind;
 pub use limits::Limits;
 pub use org::{OrgId, TokenInfo, token_info};
+pub use org_api::{OrgApi, OrgParts, SetupError};
 pub use quota::{Credits, Quota, QuotaReading};
 pub use streams::log_clients;
 
@@ -49,6 +50,7 @@ mod error;
 mod kind;
 mod limits;
 mod org;
+mod org_api;
 mod quota;
 mod refusal;
 mod sentence;
@@ -109,6 +111,12 @@ pub trait Pages: Send + Sync + Debug {
     /// # Errors
     /// Whatever kept the page from coming; [`MiroError::class`] says what to do about it.
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>>;
+
+    /// How long to wait before the next page, so as not to run into the quota; `None` where there is room.
+    fn ready_in(&self, now: Timestamp) -> Option<Duration>;
+
+    /// What is known of the quota.
+    fn quota(&self) -> QuotaReading;
 
     /// When the access token expires, where it does and is known.
     fn token_expires_at(&self) -> Option<Timestamp>;

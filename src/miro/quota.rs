@@ -144,6 +144,16 @@ impl Quota {
         blocked.max(short).filter(|wait| !wait.is_zero())
     }
 
+    /// The newest reading.
+    pub fn reading(&self) -> QuotaReading {
+        let reading = self.state().reading;
+        QuotaReading {
+            limit: None,
+            remaining: reading.map(|reading| reading.remaining),
+            resets_at: reading.map(|reading| reading.resets_at),
+        }
+    }
+
     /// Counts a request as under way until the guard is dropped.
     pub(super) fn begin(&self, cost: Credits) -> InFlight {
         let mut state = self.state();

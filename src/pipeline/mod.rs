@@ -1,1 +1,22 @@
-//! To be filled.
+//! Assembly: journal, sources, sinks and admin endpoint put together from the settings, kept running, and stopped in order.
+//!
+//! # What it promises
+//!
+//! Every task is supervised: one that fails or panics is started again after a wait that grows, and shows on the health board.
+//! A stop is a drain: collection ends first, then what is collected is delivered, up to a deadline; what remains is in the
+//! journal and goes out at the next start.
+//!
+//! # What it does not do
+//!
+//! It moves no event itself.
+
+mod assembly;
+mod observe;
+mod run;
+mod signals;
+mod supervise;
+
+pub use assembly::{AssemblyError, ReadySink};
+pub use observe::Observer;
+pub use run::{Outcome, Parts, RunError, Running, run, start};
+pub use signals::{Signals, Stop};

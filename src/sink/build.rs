@@ -6,12 +6,16 @@ use thiserror::Error;
 
 use super::{
     Sink,
+    azure_monitor::{self, AzureMonitorSink},
     driver::Limits,
     file::{FileSink, TemplateError},
+    http,
+    splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
+    sumo::{self, SumoSink},
 };
 use crate::{
-    config::settings::{Provenance, SinkKindSettings, SinkSettings},
+    config::settings::{IndexerAck, Provenance, SinkKindSettings, SinkSettings},
     event::SinkName,
     net::TlsError,
     transform::TransformSettings,
@@ -57,6 +61,14 @@ pub enum BuildError {
         /// Its answer.
         source: io::Error,
     },
+    /// An HTTP sink's settings do not work.
+    #[error("sinks.{sink}: {source}")]
+    Http {
+        /// The sink.
+        sink: SinkName,
+        /// What is wrong.
+        source: http::BuildError,
+    },
     /// This build has no sink of that type.
     #[error("sinks.{sink}: this build of miro-siem has no sink of the type {kind}")]
     Missing {
@@ -83,6 +95,7 @@ const LINES: Defaults = Defaults { events_max: 2_000, bytes_max: 2 << 20, extra_
 /// Makes a sink. Reads certificates where there are any; connects to nobody.
 pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
     let sink_name = || settings.name.clone();
+    let http = |source| BuildError::Http { sink: sink_name(), source };
     let missing = |kind| Err(BuildError::Missing { sink: sink_name(), kind });
     let (sink, defaults): (Arc<dyn Sink>, Defaults) = match &settings.kind {
         SinkKindSettings::Stdout => {
@@ -93,12 +106,33 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
             let sink = FileSink::new(file).map_err(|source| BuildError::Path { sink: sink_name(), source })?;
             (Arc::new(sink), LINES)
         }
-        SinkKindSettings::SplunkHec(_) => return missing("splunk_hec"),
-        SinkKindSettings::AzureMonitor(_) => return missing("azure_monitor"),
-        SinkKindSettings::Sumo(_) => return missing("sumo"),
+        SinkKindSettings::SplunkHec(hec) => {
+            let sink = SplunkHecSink::new(hec.clone(), connection(settings), settings.provenance).map_err(http)?;
+            let extra_time = if hec.ack == IndexerAck::On { hec.ack_timeout } else { Duration::ZERO };
+            (Arc::new(sink), http_defaults(splunk_hec::DEFAULT_BATCH_EVENTS, splunk_hec::DEFAULT_BATCH_BYTES, extra_time, Provenance::Off))
+        }
+        SinkKindSettings::AzureMonitor(azure) => {
+            let sink = AzureMonitorSink::new(azure.clone(), &connection(settings)).map_err(http)?;
+            (
+                Arc::new(sink),
+                http_defaults(azure_monitor::DEFAULT_BATCH_EVENTS, azure_monitor::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::On),
+            )
+        }
+        SinkKindSettings::Sumo(sumo) => {
+            let sink = SumoSink::new(sumo.clone(), &connection(settings)).map_err(http)?;
+            (Arc::new(sink), http_defaults(sumo::DEFAULT_BATCH_EVENTS, sumo::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::On))
+        }
         SinkKindSettings::Syslog(_) => return missing("syslog"),
     };
     Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })
+}
+
+fn connection(settings: &SinkSettings) -> http::Connection {
+    http::Connection { tls: settings.tls.clone(), timeout: settings.timeout }
+}
+
+fn http_defaults(events_max: usize, bytes_max: usize, extra_time: Duration, in_record: Provenance) -> Defaults {
+    Defaults { events_max, bytes_max, extra_time, in_record }
 }
 
 fn limits(settings: &SinkSettings, defaults: &Defaults) -> Limits {

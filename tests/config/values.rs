@@ -90,7 +90,10 @@ fn a_start_is_now_an_age_or_a_time_in_any_spelling() {
     check("2026-01-31 09:30:00.5Z", time("2026-01-31T09:30:00.500Z"));
     let meant = "needs \"now\", an age such as \"24h\" or \"90d\", or a time such as \"2026-01-31T00:00:00Z\"";
     let refused = |written: &str, why: &str| {
-        check_org(&format!("token = 'x'\n[orgs.acme.audit]\nstart = {written}"), &[&format!("orgs.acme.audit.start: {meant}; found {why}")]);
+        check_org(
+            &format!("token = 'x'\n[orgs.acme.audit]\nstart = {written}"),
+            &[&format!("orgs.acme.audit.start: {meant}; found {why}")],
+        );
     };
     refused("'yesterday'", "\"yesterday\"");
     refused("'2026-01-31'", "\"2026-01-31\": a time needs its clock and an offset, such as Z");
@@ -102,7 +105,11 @@ fn a_start_is_now_an_age_or_a_time_in_any_spelling() {
 #[test]
 fn durations_have_units_and_can_be_put_together() {
     let check = |written: &str, millis: u64| {
-        assert_eq!(sink(&format!("type = 'stdout'\nflush_interval = '{written}'")).flush_interval, Duration::from_millis(millis), "{written}");
+        assert_eq!(
+            sink(&format!("type = 'stdout'\nflush_interval = '{written}'")).flush_interval,
+            Duration::from_millis(millis),
+            "{written}"
+        );
     };
     check("500ms", 500);
     check("1s500ms", 1_500);
@@ -150,7 +157,8 @@ fn sizes_are_bytes_with_or_without_a_unit() {
 
 #[test]
 fn the_admin_endpoint_can_be_moved_and_switched_off() {
-    let listen = |written: &str| loaded(&format!("{ORG}{SINK}[admin]\nlisten = '{written}'")).settings.admin.listen.map(|at| at.to_string());
+    let listen =
+        |written: &str| loaded(&format!("{ORG}{SINK}[admin]\nlisten = '{written}'")).settings.admin.listen.map(|at| at.to_string());
     assert_eq!(listen("off"), None);
     assert_eq!(listen("[::1]:80").as_deref(), Some("[::1]:80"));
     assert_eq!(listen("localhost:9000").as_deref(), Some("127.0.0.1:9000"));
@@ -158,7 +166,9 @@ fn the_admin_endpoint_can_be_moved_and_switched_off() {
     assert!(open.admin.token.is_some());
     check_sink(
         "type = 'stdout'\n[admin]\nlisten = 'siem.example.com:9494'",
-        &["admin.listen: needs an IP address with a port such as \"127.0.0.1:9494\" or \"[::]:9494\", or \"off\"; found \"siem.example.com:9494\""],
+        &[
+            "admin.listen: needs an IP address with a port such as \"127.0.0.1:9494\" or \"[::]:9494\", or \"off\"; found \"siem.example.com:9494\"",
+        ],
     );
 }
 
@@ -227,7 +237,10 @@ fn each_type_of_sink_has_its_defaults() {
     assert_eq!((file("").compression, file("").mode, file("").size_bytes_max), (Compression::None, 0o640, None));
     assert_eq!((file("mode = '0600'").mode, file("size_max = '1GiB'").size_bytes_max), (0o600, Some(1 << 30)));
     assert_eq!(sumo("").compression, Compression::Gzip);
-    assert_eq!(sumo("fields = { env = 'prod', team = 'a b' }").fields, [("env".to_owned(), "prod".to_owned()), ("team".to_owned(), "a b".to_owned())]);
+    assert_eq!(
+        sumo("fields = { env = 'prod', team = 'a b' }").fields,
+        [("env".to_owned(), "prod".to_owned()), ("team".to_owned(), "a b".to_owned())]
+    );
     let plain = syslog("address = 'tls://siem'");
     assert_eq!((plain.facility, plain.severity, plain.message_bytes_max), (13, 5, 8192));
     assert_eq!((plain.app_name.as_str(), plain.hostname), ("miro-siem", None));
@@ -295,7 +308,10 @@ fn azure_settings_follow_the_cloud_of_the_endpoint() {
     let found = azure("https://x", "managed_identity = true\nauthority = 'https://127.0.0.1:1'\nscope = 'https://s/.default'");
     assert_eq!((found.authority.as_str(), found.scope.as_str()), ("https://127.0.0.1:1/", "https://s/.default"));
     assert_eq!((found.audit_stream.as_str(), found.content_stream.as_str()), ("Custom-MiroAuditLogs_CL", "Custom-MiroContentLogs_CL"));
-    assert_eq!(sink("type = 'azure_monitor'\nendpoint = 'https://x'\ndcr_id = 'dcr-1'\nmanaged_identity = true").provenance, Provenance::Off);
+    assert_eq!(
+        sink("type = 'azure_monitor'\nendpoint = 'https://x'\ndcr_id = 'dcr-1'\nmanaged_identity = true").provenance,
+        Provenance::Off
+    );
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! The HTTP side of the admin endpoint.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{page, status::Status};
+use crate::config::Secret;
+
+/// What the endpoint answers from.
+#[derive(Clone)]
+pub struct AdminParts {
+    /// Makes the status.
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// Makes the Prometheus text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Asked for where it is set.
+    pub token: Option<Secret>,
+}
+
+impl fmt::Debug for AdminParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminParts").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// Binds the address, so that a port in use is an error at the start.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until `stop` is cancelled.
+pub async fn serve(listener: TcpListener, parts: AdminParts, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(parts)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn router(parts: AdminParts) -> Router {
+    Router::new()
+        .route("/", get(front_page))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .route("/api/v1/status", get(status))
+        .layer(middleware::from_fn_with_state(parts.clone(), guard))
+        .with_state(parts)
+}
+
+/// Asks for the token, compared in constant time, and keeps answers out of caches and frames.
+async fn guard(State(parts): State<AdminParts>, request: Request, next: Next) -> Response {
+    let mut response = match admitted(&parts, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
+    response
+}
+
+fn admitted(parts: &AdminParts, headers: &HeaderMap) -> Result<(), Response> {
+    let Some(token) = &parts.token else { return Ok(()) };
+    let Ok(wanted) = token.read() else {
+        return Err((StatusCode::INTERNAL_SERVER_ERROR, "admin.token cannot be read; see `miro-siem check`\n").into_response());
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    // Digests of equal length, compared whole: how long it takes says nothing about the token.
+    let same = given.is_some_and(|given| {
+        let (given, wanted) = (Sha256::digest(given.trim()), Sha256::digest(wanted.expose_secret()));
+        given.iter().zip(wanted.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    });
+    if same {
+        return Ok(());
+    }
+    let ask = [(header::WWW_AUTHENTICATE, "Bearer realm=\"miro-siem\"")];
+    Err((StatusCode::UNAUTHORIZED, ask, "send the header `Authorization: Bearer <admin.token>`\n").into_response())
+}
+
+async fn front_page(State(parts): State<AdminParts>) -> Html<String> {
+    Html(page::render(&(parts.status)()))
+}
+
+async fn healthz(State(parts): State<AdminParts>) -> Response {
+    let status = (parts.status)();
+    verdict(status.healthy, "every task makes progress", &status.problems)
+}
+
+async fn readyz(State(parts): State<AdminParts>) -> Response {
+    let status = (parts.status)();
+    verdict(
+        status.ready,
+        "collecting",
+        &["not every stream has been collected once since the start, or the process is stopping".to_owned()],
+    )
+}
+
+fn verdict(fine: bool, summary: &str, problems: &[String]) -> Response {
+    if fine {
+        (StatusCode::OK, format!("ok: {summary}\n")).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n").into_response()
+    }
+}
+
+async fn metrics_text(State(parts): State<AdminParts>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (parts.metrics)()).into_response()
+}
+
+async fn status(State(parts): State<AdminParts>) -> Json<Status> {
+    Json((parts.status)())
+}

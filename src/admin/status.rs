@@ -1,0 +1,153 @@
+//! The status as JSON: what /api/v1/status answers, what `miro-siem status` prints, what the page shows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::Timestamp,
+    health::{Fault, SinkPhase, StreamPhase},
+};
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: String,
+    /// When this was put together.
+    pub now: String,
+    /// Whether every task makes progress: what /healthz answers by.
+    pub healthy: bool,
+    /// Whether it is set up and has collected from every stream once: what /readyz answers by.
+    pub ready: bool,
+    /// What is wrong, in words.
+    pub problems: Vec<String>,
+    /// Each stream.
+    pub streams: Vec<StreamStatus>,
+    /// Each sink.
+    pub sinks: Vec<SinkStatus>,
+    /// The journal.
+    pub journal: JournalStatus,
+}
+
+/// One stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// The organisation's configured name.
+    pub org: String,
+    /// The kind.
+    pub stream: String,
+    /// What its task is doing.
+    pub phase: StreamPhase,
+    /// Whether it makes progress.
+    pub healthy: bool,
+    /// Where collection began.
+    pub origin: Option<String>,
+    /// Up to here it is collected without a hole.
+    pub watermark: Option<String>,
+    /// Now minus the watermark, or minus the oldest hole that can still be filled.
+    pub lag_secs: Option<f64>,
+    /// The collected ranges.
+    pub coverage: Vec<RangeStatus>,
+    /// What is known not to be collected.
+    pub gaps: Vec<GapStatus>,
+    /// When a window was last finished.
+    pub last_success: Option<String>,
+    /// Events collected since the process started.
+    pub events_collected: u64,
+    /// Credits that Miro says are left.
+    pub quota_remaining_credits: Option<u64>,
+    /// When the access token expires.
+    pub token_expires_at: Option<String>,
+    /// The newest error.
+    pub fault: Option<Fault>,
+}
+
+/// A half-open range.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RangeStatus {
+    /// Its first instant.
+    pub from: String,
+    /// The first instant after it.
+    pub to: String,
+}
+
+/// A range that is known not to be collected.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GapStatus {
+    /// Its first instant.
+    pub from: String,
+    /// The first instant after it.
+    pub to: String,
+    /// Its length.
+    pub secs: f64,
+    /// `open`: will be collected; `lost`: past Miro's retention.
+    pub state: GapState,
+}
+
+/// Whether a gap can still be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapState {
+    /// It will be collected.
+    Open,
+    /// It is past Miro's retention.
+    Lost,
+}
+
+impl GapState {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// One sink.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// The configured name.
+    pub name: String,
+    /// What its tasks are doing.
+    pub phase: SinkPhase,
+    /// Whether it waits for a person.
+    pub paused: bool,
+    /// Whether it makes progress.
+    pub healthy: bool,
+    /// Events that it has yet to deliver.
+    pub backlog_events: u64,
+    /// Age of the oldest of them since it was collected.
+    pub oldest_event_age_secs: f64,
+    /// Events delivered since the process started.
+    pub events_delivered: u64,
+    /// Events set aside since the process started.
+    pub events_dead_lettered: u64,
+    /// When the receiver last accepted something or answered a probe.
+    pub last_success: Option<String>,
+    /// The newest error.
+    pub fault: Option<Fault>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The limit.
+    pub bytes_max: u64,
+    /// Events that are still stored.
+    pub events: u64,
+    /// The newest position.
+    pub head: u64,
+    /// Damaged records that were set aside since the start.
+    pub quarantined_records: u64,
+}
+
+/// A time as the status prints it.
+pub fn instant(time: Timestamp) -> String {
+    time.to_rfc3339_millis()
+}

@@ -1,0 +1,40 @@
+//! `miro-siem run`: the daemon.
+
+use anyhow::Context;
+
+use super::{ConfigOption, Exit, LogOptions, fail, logging, report};
+use crate::{
+    config::{self, Environment},
+    pipeline::{self, Outcome, Signals, Stop},
+};
+
+pub(super) fn run(options: &ConfigOption, log: &LogOptions) -> Exit {
+    if let Err(problem) = logging::init(log, "info") {
+        report(&format!("error: {problem}"));
+        return Exit::Usage;
+    }
+    let loaded = match config::load(options.config.as_deref(), &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            report(&problems.to_string());
+            return Exit::Usage;
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!(problem = %warning, "configuration");
+    }
+    match super::runtime().context("failed to start the runtime").and_then(|runtime| runtime.block_on(serve(loaded.settings))) {
+        Ok(Outcome::Drained) => Exit::Fine,
+        Ok(Outcome::Undelivered) => Exit::Partly,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn serve(settings: config::Settings) -> anyhow::Result<Outcome> {
+    let stop = Stop::new();
+    let signals = Signals::listen().context("failed to listen for signals")?;
+    let driving = tokio::spawn(signals.drive(stop.clone()));
+    let outcome = pipeline::run(pipeline::Parts::new(settings), stop).await?;
+    driving.abort();
+    Ok(outcome)
+}

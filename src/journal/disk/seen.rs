@@ -1,0 +1,429 @@
+//! Which ids were committed before: on disk by stream and event hour, in memory only the hours in use.
+//!
+//! An id is remembered the moment its record is written. It reaches its file later: when its hour leaves memory, when the
+//! segment is complete, or on close. Until then the record itself has it, and recovery reads it from there; a segment is deleted
+//! only when all its ids are in their files and synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs::{self, File, OpenOptions},
+    hash::{BuildHasherDefault, Hash, Hasher},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    codec::{Decoder, Encode},
+    idfile,
+    page::{Bucket, Id, Run},
+    sequences::Sequences,
+    storage::Storage,
+};
+use crate::event::{StreamId, Timestamp};
+
+const MARKER: &str = "reached";
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// An id is a hash already: its first bytes serve as the table's hash.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}
+
+type IdSet = HashSet<Id, BuildHasherDefault<IdHasher>>;
+
+/// One hour of one stream in memory.
+#[derive(Default)]
+struct Loaded {
+    ids: IdSet,
+    /// Not in the file yet, each with the number of its record.
+    pending: Vec<(u64, Id)>,
+    used: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    stream: Arc<StreamId>,
+    bucket: Bucket,
+}
+
+/// The remembered ids.
+pub(super) struct Seen {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    reach: Duration,
+    ids_max: usize,
+    streams: Vec<Arc<StreamId>>,
+    buckets: HashMap<Key, Loaded>,
+    total: usize,
+    clock: u64,
+    /// Ids of records up to this one may be in the files.
+    reached: u64,
+    /// Files that were written to and not synced yet.
+    unsynced: BTreeSet<PathBuf>,
+    /// The first day that is kept, by stream.
+    first_days: HashMap<Arc<StreamId>, i32>,
+}
+
+impl Seen {
+    pub(super) fn open(storage: Arc<dyn Storage>, dir: PathBuf, reach: Duration, ids_max: usize) -> io::Result<Self> {
+        let reached = read_marker(&dir.join(MARKER))?;
+        Ok(Self {
+            storage,
+            dir,
+            reach,
+            ids_max,
+            streams: Vec::new(),
+            buckets: HashMap::new(),
+            total: 0,
+            clock: 0,
+            reached,
+            unsynced: BTreeSet::new(),
+            first_days: HashMap::new(),
+        })
+    }
+
+    /// The newest record whose ids may be in the files.
+    pub(super) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// Remembers the ids of a page and says which of them were new. Repeats inside the page are not new.
+    pub(super) fn sift(&mut self, stream: &StreamId, sequence: u64, ids: &[(Bucket, Id)]) -> io::Result<Vec<bool>> {
+        self.clock += 1;
+        let stream = self.intern(stream);
+        let mut fresh = Vec::with_capacity(ids.len());
+        let mut start = 0;
+        while start < ids.len() {
+            let bucket = ids[start].0;
+            let end = ids[start..].iter().position(|(other, _)| *other != bucket).map_or(ids.len(), |len| start + len);
+            let run = &ids[start..end];
+            if let Err(error) = self.sift_run(&stream, bucket, sequence, run, &mut fresh) {
+                self.take_back(sequence);
+                return Err(error);
+            }
+            start = end;
+        }
+        Ok(fresh)
+    }
+
+    fn sift_run(
+        &mut self,
+        stream: &Arc<StreamId>,
+        bucket: Bucket,
+        sequence: u64,
+        run: &[(Bucket, Id)],
+        fresh: &mut Vec<bool>,
+    ) -> io::Result<()> {
+        let elsewhere = match bucket {
+            Bucket::Undated(day) => self.known_on_earlier_days(stream, day, run)?,
+            Bucket::Hour(_) => HashSet::default(),
+        };
+        let loaded = self.loaded(stream, bucket)?;
+        let before = loaded.ids.len();
+        for (_, id) in run {
+            let new = !elsewhere.contains(id) && loaded.ids.insert(*id);
+            if new {
+                loaded.pending.push((sequence, *id));
+            }
+            fresh.push(new);
+        }
+        self.total += loaded.ids.len() - before;
+        Ok(())
+    }
+
+    /// An event without a time is remembered under the day of its collection, and it may be listed again on a later day.
+    fn known_on_earlier_days(&mut self, stream: &Arc<StreamId>, day: i32, run: &[(Bucket, Id)]) -> io::Result<IdSet> {
+        let days = i32::try_from(self.reach.as_secs() / DAY.as_secs() + 1).unwrap_or(i32::MAX);
+        let mut known = IdSet::default();
+        for earlier in day.saturating_sub(days)..day {
+            let loaded = self.loaded(stream, Bucket::Undated(earlier))?;
+            known.extend(run.iter().map(|(_, id)| *id).filter(|id| loaded.ids.contains(id)));
+        }
+        Ok(known)
+    }
+
+    /// Takes back what records from this number on have left, because they were not written. None of it has reached a file yet:
+    /// hours leave memory only between batches.
+    pub(super) fn take_back(&mut self, from: u64) {
+        for loaded in self.buckets.values_mut() {
+            while let Some((_, id)) = loaded.pending.last().copied().filter(|(sequence, _)| *sequence >= from) {
+                loaded.pending.pop();
+                loaded.ids.remove(&id);
+                self.total -= 1;
+            }
+        }
+    }
+
+    /// Adds the ids of a record that is in the log, on recovery.
+    pub(super) fn remember(&mut self, stream: &StreamId, sequence: u64, runs: &[Run], ids: impl Iterator<Item = Id>) -> io::Result<()> {
+        let buckets = runs.iter().flat_map(|run| std::iter::repeat_n(run.bucket, run.count as usize));
+        let ids: Vec<(Bucket, Id)> = buckets.zip(ids).collect();
+        self.sift(stream, sequence, &ids)?;
+        self.shrink()
+    }
+
+    fn intern(&mut self, stream: &StreamId) -> Arc<StreamId> {
+        if let Some(known) = self.streams.iter().find(|known| ***known == *stream) {
+            return known.clone();
+        }
+        let fresh = Arc::new(stream.clone());
+        self.streams.push(fresh.clone());
+        fresh
+    }
+
+    fn loaded(&mut self, stream: &Arc<StreamId>, bucket: Bucket) -> io::Result<&mut Loaded> {
+        let key = Key { stream: stream.clone(), bucket };
+        if !self.buckets.contains_key(&key) {
+            let mut ids = IdSet::default();
+            idfile::load(&self.file(&key), bucket, |id| {
+                ids.insert(id);
+            })?;
+            self.total += ids.len();
+            self.buckets.insert(key.clone(), Loaded { ids, ..Loaded::default() });
+        }
+        let loaded = self.buckets.entry(key).or_default();
+        loaded.used = self.clock;
+        Ok(loaded)
+    }
+
+    /// Lets the hours that were not used for longest leave memory, down to three quarters of the bound. Those in use stay.
+    pub(super) fn shrink(&mut self) -> io::Result<()> {
+        // An empty bucket costs memory too, about as much as 16 ids.
+        if self.total + self.buckets.len() * 16 <= self.ids_max {
+            return Ok(());
+        }
+        let mut oldest: Vec<(u64, Key, usize)> =
+            self.buckets.iter().map(|(key, loaded)| (loaded.used, key.clone(), loaded.ids.len() + 16)).collect();
+        oldest.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let mut left = self.total + self.buckets.len() * 16;
+        let mut leaving = Vec::new();
+        for (used, key, size) in oldest {
+            if left <= self.ids_max / 4 * 3 || used == self.clock {
+                break;
+            }
+            left -= size;
+            leaving.push(key);
+        }
+        self.write_out(&leaving)?;
+        for key in leaving {
+            self.total -= self.buckets.remove(&key).map_or(0, |loaded| loaded.ids.len());
+        }
+        Ok(())
+    }
+
+    /// Appends what is pending in these hours to their files, one write for each file.
+    fn write_out(&mut self, keys: &[Key]) -> io::Result<()> {
+        let mut by_file: BTreeMap<PathBuf, Vec<Key>> = BTreeMap::new();
+        let mut newest = 0;
+        for key in keys {
+            let Some(loaded) = self.buckets.get(key).filter(|loaded| !loaded.pending.is_empty()) else { continue };
+            newest = loaded.pending.iter().map(|(sequence, _)| *sequence).max().unwrap_or(0).max(newest);
+            by_file.entry(self.file(key)).or_default().push(key.clone());
+        }
+        if newest > self.reached {
+            self.mark(newest)?;
+        }
+        for (path, keys) in by_file {
+            self.append(&path, &keys)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, path: &Path, keys: &[Key]) -> io::Result<()> {
+        let mut blocks = Vec::new();
+        for key in keys {
+            for ids in self.buckets.get(key).map_or(&[][..], |loaded| &loaded.pending).chunks(idfile::BLOCK_IDS_MAX) {
+                idfile::encode_block(key.bucket, ids, &mut blocks);
+            }
+        }
+        let (file, created) = self.open_or_create(path)?;
+        let end = file.metadata()?.len();
+        if let Err(error) = self.storage.write_at(&file, &blocks, end) {
+            // What is left behind by a cut that fails as well is stepped over when the file is read.
+            let _ = self.storage.truncate(&file, end);
+            return Err(error);
+        }
+        self.unsynced.insert(path.to_owned());
+        if created && let Some(parent) = path.parent() {
+            self.storage.sync_dir(parent)?;
+        }
+        for key in keys {
+            if let Some(loaded) = self.buckets.get_mut(key) {
+                loaded.pending = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    fn open_or_create(&self, path: &Path) -> io::Result<(File, bool)> {
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent)?;
+                    for dir in parent.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.dir)) {
+                        self.storage.sync_dir(dir)?;
+                    }
+                }
+                Ok((self.storage.create(path)?, true))
+            }
+            opened => Ok((opened?, false)),
+        }
+    }
+
+    /// Brings everything to the files and makes it durable.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let all: Vec<Key> = self.buckets.iter().filter(|(_, loaded)| !loaded.pending.is_empty()).map(|(key, _)| key.clone()).collect();
+        self.write_out(&all)?;
+        while let Some(path) = self.unsynced.first().cloned() {
+            match File::open(&path) {
+                Ok(file) => self.storage.sync(&file)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.unsynced.remove(&path);
+        }
+        Ok(())
+    }
+
+    /// Notes durably that ids of records up to `sequence` may be in the files, before they are: what the files hold of records
+    /// that the log then turns out not to have must be found again.
+    fn mark(&mut self, sequence: u64) -> io::Result<()> {
+        let (path, temporary) = (self.dir.join(MARKER), self.dir.join("reached.tmp"));
+        let mut bytes = Vec::with_capacity(12);
+        bytes.put_u64(sequence);
+        bytes.put_u32(crc32fast::hash(&bytes));
+        idfile::remove_if_there(&*self.storage, &temporary)?;
+        let file = self.storage.create(&temporary)?;
+        self.storage.write_at(&file, &bytes, 0)?;
+        self.storage.sync(&file)?;
+        self.storage.rename(&temporary, &path)?;
+        self.storage.sync_dir(&self.dir)?;
+        self.reached = sequence;
+        Ok(())
+    }
+
+    /// Forgets all ids that lost records have left, together with some neighbours, and says in which hours they were.
+    pub(super) fn forget_records(&mut self, lost: &Sequences) -> io::Result<Vec<(StreamId, Bucket)>> {
+        self.flush()?;
+        self.buckets.clear();
+        self.total = 0;
+        let mut hours = Vec::new();
+        for (stream, path) in self.files()? {
+            let touched = idfile::touched(&path, lost)?;
+            if touched.is_empty() {
+                continue;
+            }
+            idfile::rewrite_without(&*self.storage, &path, lost)?;
+            if let Some(parent) = path.parent() {
+                self.storage.sync_dir(parent)?;
+            }
+            hours.extend(touched.into_iter().map(|bucket| (stream.clone(), bucket)));
+        }
+        Ok(hours)
+    }
+
+    /// Deletes the days that lie further behind a stream's watermark than ids are remembered.
+    pub(super) fn expire(&mut self, stream: &StreamId, watermark: Timestamp) -> io::Result<()> {
+        let first = Bucket::of(Some(watermark.minus(self.reach)), watermark).day();
+        let stream = self.intern(stream);
+        if self.first_days.get(&stream).is_some_and(|known| *known == first) {
+            return Ok(());
+        }
+        let dead: Vec<Key> = self.buckets.keys().filter(|key| key.stream == stream && key.bucket.day() < first).cloned().collect();
+        for key in dead {
+            self.total -= self.buckets.remove(&key).map_or(0, |loaded| loaded.ids.len());
+        }
+        for path in days(&self.stream_dir(&stream))? {
+            if day_of(&path).is_some_and(|day| day < first) {
+                idfile::remove_if_there(&*self.storage, &path)?;
+                self.unsynced.remove(&path);
+            }
+        }
+        self.first_days.insert(stream, first);
+        Ok(())
+    }
+
+    fn file(&self, key: &Key) -> PathBuf {
+        self.stream_dir(&key.stream).join(format!("{}.ids", key.bucket.day()))
+    }
+
+    fn stream_dir(&self, stream: &StreamId) -> PathBuf {
+        self.dir.join(escaped(stream.org.as_str())).join(stream.kind.as_str())
+    }
+
+    /// All id files with their streams.
+    fn files(&self) -> io::Result<Vec<(StreamId, PathBuf)>> {
+        let mut files = Vec::new();
+        for org in entries(&self.dir)?.into_iter().filter(|path| path.is_dir()) {
+            for kind in entries(&org)? {
+                let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let Some(stream) = StreamId::parse(&format!("{}/{}", unescaped(&name(&org)), name(&kind))) else { continue };
+                files.extend(days(&kind)?.into_iter().map(|path| (stream.clone(), path)));
+            }
+        }
+        Ok(files)
+    }
+}
+
+impl Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
+fn read_marker(path: &Path) -> io::Result<u64> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        bytes => bytes?,
+    };
+    let mut from = Decoder::new(&bytes);
+    let whole = bytes.len() == 12 && crc32fast::hash(&bytes[..8]).to_le_bytes() == bytes[8..];
+    Ok(from.u64().ok().filter(|_| whole).unwrap_or(0))
+}
+
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+    }
+}
+
+fn days(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(entries(dir)?.into_iter().filter(|path| day_of(path).is_some()).collect())
+}
+
+fn day_of(path: &Path) -> Option<i32> {
+    path.file_name()?.to_str()?.strip_suffix(".ids")?.parse().ok()
+}
+
+/// A name of the operator's choice as the name of a directory.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
+}
+
+fn unescaped(name: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), name.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        out.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,120 @@
+//! One organisation's clients, put together from its settings: which streams share a token, a quota and an id.
+
+use std::{path::Path, sync::Arc};
+
+use thiserror::Error;
+
+use super::{
+    Connection, Limits, LogClient, LogKind, OrgId, Pages, Quota,
+    auth::{OauthGrant, OauthSettings, StaticToken, TokenSource},
+};
+use crate::{
+    clock::Clock,
+    config::settings::{AuthSettings, OrgSettings, StreamSettings, TlsSettings},
+    event::OrgName,
+    metrics::Metrics,
+    net::{self, TlsError},
+};
+
+/// What an organisation's clients are given.
+#[derive(Clone, Debug)]
+pub struct OrgParts<'a> {
+    /// TLS for the connection to Miro.
+    pub tls: &'a TlsSettings,
+    /// Where refreshed tokens are kept.
+    pub state_dir: &'a Path,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where requests are counted.
+    pub metrics: Metrics,
+}
+
+/// Why an organisation's clients could not be put together.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Neither the stream nor its organisation has credentials.
+    #[error("the stream {stream} has no token: set orgs.{org}.token, or a token in orgs.{org}.{stream}")]
+    NoToken {
+        /// The organisation.
+        org: OrgName,
+        /// The stream.
+        stream: &'static str,
+    },
+    /// There is no log of that kind.
+    #[error("the stream {0} is not a log")]
+    NotALog(&'static str),
+}
+
+/// One organisation as Miro's API shows it.
+#[derive(Debug)]
+pub struct OrgApi {
+    name: OrgName,
+    connection: Connection,
+    org_id: Arc<OrgId>,
+    state_dir: std::path::PathBuf,
+    /// The organisation's own credentials with their quota.
+    shared: Option<Credentials>,
+    /// The board on which all of the organisation's quotas are shown.
+    quota: Quota,
+}
+
+/// Credentials and the quota that belongs to them.
+#[derive(Clone, Debug)]
+struct Credentials {
+    source: Arc<dyn TokenSource>,
+    quota: Quota,
+}
+
+impl OrgApi {
+    /// Sets the connection up; nothing is sent.
+    pub fn new(org: &OrgSettings, parts: OrgParts<'_>) -> Result<Self, SetupError> {
+        let limits = Limits::default();
+        let http = net::http_client(parts.tls, limits.total)?;
+        let connection = Connection { http, api_url: org.api_url.clone(), clock: parts.clock, metrics: parts.metrics.clone(), limits };
+        let org_id = org.id.as_deref().map_or_else(OrgId::from_the_token, OrgId::configured);
+        let quota = Quota::new(org.name.clone(), parts.metrics);
+        let mut api = Self {
+            name: org.name.clone(),
+            connection,
+            org_id: Arc::new(org_id),
+            state_dir: parts.state_dir.to_owned(),
+            shared: None,
+            quota,
+        };
+        api.shared = org.auth.as_ref().map(|auth| api.credentials(auth, &format!("orgs.{}", org.name), api.quota.clone()));
+        Ok(api)
+    }
+
+    /// The client of one stream.
+    pub fn pages(&self, stream: &StreamSettings) -> Result<Arc<dyn Pages>, SetupError> {
+        let kind = LogKind::of(stream.kind).ok_or(SetupError::NotALog(stream.kind.as_str()))?;
+        let own = stream
+            .auth
+            .as_ref()
+            .map(|auth| self.credentials(auth, &format!("orgs.{}.{}", self.name, stream.kind), self.quota.of_another_token()));
+        let missing = || SetupError::NoToken { org: self.name.clone(), stream: stream.kind.as_str() };
+        let credentials = own.or_else(|| self.shared.clone()).ok_or_else(missing)?;
+        let (connection, org_id) = (self.connection.clone(), self.org_id.clone());
+        Ok(Arc::new(LogClient::new(connection, self.name.clone(), kind, org_id, credentials.source, credentials.quota)))
+    }
+
+    fn credentials(&self, auth: &AuthSettings, table: &str, quota: Quota) -> Credentials {
+        let source: Arc<dyn TokenSource> = match auth {
+            AuthSettings::Token(secret) => Arc::new(StaticToken::new(secret.clone(), format!("{table}.token"))),
+            AuthSettings::Oauth { client_id, client_secret, refresh_token } => {
+                let settings = OauthSettings {
+                    client_id: client_id.clone(),
+                    client_secret: client_secret.clone(),
+                    refresh_token: refresh_token.clone(),
+                };
+                let name = table.strip_prefix("orgs.").unwrap_or(table).replace('.', "-");
+                let (connection, key) = (self.connection.clone(), format!("{table}.oauth"));
+                Arc::new(OauthGrant::new(connection, self.name.clone(), key, settings, &self.state_dir, &name))
+            }
+        };
+        Credentials { source, quota }
+    }
+}

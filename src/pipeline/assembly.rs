@@ -1,0 +1,116 @@
+//! From settings to parts: clients, pollers' parts, sinks and their streams. Nothing runs yet.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::{
+    clock::Clock,
+    config::settings::{OrgSettings, Settings, SinkSettings, StreamSettings},
+    event::{OrgName, SinkName, StreamId, StreamKind},
+    health::Health,
+    journal::Journal,
+    metrics::Metrics,
+    miro::{self, Pages},
+    sink::{self, Built},
+    source::PollerParts,
+};
+
+/// Why the parts could not be put together.
+#[derive(Debug, Error)]
+pub enum AssemblyError {
+    /// A sink.
+    #[error("failed to set up a sink: {source}")]
+    Sink {
+        /// Its name.
+        name: SinkName,
+        /// Why.
+        source: sink::BuildError,
+    },
+    /// An organisation's credentials.
+    #[error("failed to set up the organisation {org}: {source}")]
+    Org {
+        /// Its name.
+        org: OrgName,
+        /// Why.
+        source: miro::SetupError,
+    },
+}
+
+/// What every part is given.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+}
+
+/// The streams, ready to be polled.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) stream: StreamId,
+    pub(super) settings: StreamSettings,
+    pub(super) pages: Arc<dyn Pages>,
+}
+
+impl Collected {
+    pub(super) fn poller_parts(&self, journal: Arc<dyn Journal>, shared: &Shared) -> PollerParts {
+        PollerParts {
+            stream: self.stream.clone(),
+            settings: self.settings.clone(),
+            pages: self.pages.clone(),
+            journal,
+            clock: shared.clock.clone(),
+            metrics: shared.metrics.clone(),
+            health: shared.health.clone(),
+        }
+    }
+}
+
+/// Every stream of every organisation.
+pub(super) fn streams(settings: &Settings, shared: &Shared) -> Result<Vec<Collected>, AssemblyError> {
+    let mut streams = Vec::new();
+    for org in &settings.orgs {
+        streams.extend(org_streams(org, settings, shared)?);
+    }
+    Ok(streams)
+}
+
+fn org_streams(org: &OrgSettings, settings: &Settings, shared: &Shared) -> Result<Vec<Collected>, AssemblyError> {
+    let parts =
+        miro::OrgParts { tls: &settings.tls, state_dir: &settings.state.dir, clock: shared.clock.clone(), metrics: shared.metrics.clone() };
+    let failed = |source| AssemblyError::Org { org: org.name.clone(), source };
+    let api = miro::OrgApi::new(org, parts).map_err(failed)?;
+    let collected = |stream: &StreamSettings| {
+        let pages = api.pages(stream).map_err(failed)?;
+        Ok(Collected { stream: StreamId::new(org.name.clone(), stream.kind), settings: stream.clone(), pages })
+    };
+    org.streams.iter().map(collected).collect()
+}
+
+/// A sink, and which streams it takes.
+#[derive(Debug)]
+pub struct ReadySink {
+    /// Its name.
+    pub name: SinkName,
+    /// The sink, and how its driver is to treat it.
+    pub built: Built,
+    /// The kinds of streams that it takes.
+    pub streams: Vec<StreamKind>,
+}
+
+/// Every configured sink.
+pub(super) fn sinks(settings: &[SinkSettings]) -> Result<Vec<ReadySink>, AssemblyError> {
+    let ready = |settings: &SinkSettings| {
+        let built = sink::build(settings).map_err(|source| AssemblyError::Sink { name: settings.name.clone(), source })?;
+        Ok(ReadySink { name: settings.name.clone(), built, streams: settings.streams.clone() })
+    };
+    settings.iter().map(ready).collect()
+}
+
+/// Which streams each sink takes.
+pub(super) fn routes(streams: &[Collected], sinks: &[ReadySink]) -> Vec<(SinkName, Vec<StreamId>)> {
+    let taken =
+        |sink: &ReadySink| streams.iter().map(|one| one.stream.clone()).filter(|stream| sink.streams.contains(&stream.kind)).collect();
+    sinks.iter().map(|sink| (sink.name.clone(), taken(sink))).collect()
+}

@@ -1,0 +1,208 @@
+//! Puts the status together and sets the gauges, at each scrape and for each status.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    admin::status::{GapState, GapStatus, JournalStatus, RangeStatus, SinkStatus, Status, StreamStatus, instant},
+    clock::Clock,
+    coverage::Coverage,
+    event::{SinkName, StreamId, TimeRange, Timestamp},
+    health::{Health, SinkHealth, SinkPhase, StreamHealth},
+    journal::{Backlog, Journal},
+    metrics::{self, Metrics},
+    miro::Pages,
+    source::retention,
+};
+
+/// A sink that is behind by more than this and has delivered nothing for as long is not making progress.
+const SINK_STUCK_AFTER: Duration = Duration::from_secs(900);
+
+/// Sees the whole pipeline.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    pub(super) started_at: Timestamp,
+    pub(super) streams: Vec<(StreamId, Arc<dyn Pages>)>,
+    pub(super) sinks: Vec<(SinkName, Vec<StreamId>)>,
+    pub(super) stop: super::Stop,
+}
+
+impl Observer {
+    /// Everything at this moment.
+    pub fn status(&self) -> Status {
+        let now = self.clock.now();
+        let (streams, sinks) = (self.stream_rows(now), self.sink_rows(now));
+        let mut problems: Vec<String> = streams.iter().filter(|row| !row.healthy).map(stream_problem).collect();
+        problems.extend(sinks.iter().filter(|row| !row.healthy).map(sink_problem));
+        for (name, task) in self.health.tasks() {
+            if !task.running && !self.stop.draining().is_cancelled() {
+                let fault = task.fault.map(|fault| fault.message).unwrap_or_default();
+                problems.push(format!("the task {name} does not run: {fault}"));
+            }
+        }
+        let ready = streams.iter().all(|row| row.last_success.is_some()) && !self.stop.draining().is_cancelled();
+        let stats = self.journal.stats();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: instant(self.started_at),
+            now: instant(now),
+            healthy: problems.is_empty(),
+            ready,
+            problems,
+            streams,
+            sinks,
+            journal: JournalStatus {
+                bytes: stats.bytes,
+                bytes_max: stats.bytes_max,
+                events: stats.events,
+                head: stats.head.0,
+                quarantined_records: stats.quarantined_records,
+            },
+        }
+    }
+
+    /// The metrics as Prometheus text, with the gauges as they are now.
+    pub fn metrics_text(&self) -> String {
+        self.set_gauges();
+        self.metrics.render()
+    }
+
+    fn set_gauges(&self) {
+        let now = self.clock.now();
+        for (stream, _) in &self.streams {
+            let Some(coverage) = self.journal.coverage(stream) else { continue };
+            self.metrics.stream_gauge(metrics::WATERMARK_LAG, stream).set(lag(stream, &coverage, now).as_secs_f64());
+            let gaps = gaps(stream, &coverage, now);
+            for state in [GapState::Open, GapState::Lost] {
+                let secs = gaps.iter().filter(|gap| gap.state == state).fold(0.0, |sum, gap| sum + gap.secs);
+                let labels = [("org", stream.org.as_str()), ("stream", stream.kind.as_str()), ("state", state.as_str())];
+                self.metrics.gauge(metrics::GAP_SECONDS, &labels).set(secs);
+            }
+        }
+        for (sink, streams) in &self.sinks {
+            let backlog = self.backlog(sink, streams);
+            self.metrics.sink_gauge(metrics::SINK_BACKLOG, sink).set(backlog.events as f64);
+            self.metrics.sink_gauge(metrics::SINK_OLDEST_AGE, sink).set(age(&backlog, now).as_secs_f64());
+        }
+        let stats = self.journal.stats();
+        self.metrics.gauge(metrics::JOURNAL_BYTES, &[]).set(stats.bytes as f64);
+        self.metrics.gauge(metrics::JOURNAL_EVENTS, &[]).set(stats.events as f64);
+    }
+
+    fn stream_rows(&self, now: Timestamp) -> Vec<StreamStatus> {
+        let health = self.health.streams();
+        self.streams
+            .iter()
+            .map(|(stream, pages)| {
+                let row = health.get(stream).cloned().unwrap_or_default();
+                let quota = pages.quota().remaining.map(u64::from);
+                stream_status(stream, row, self.journal.coverage(stream), quota, now)
+            })
+            .collect()
+    }
+
+    fn sink_rows(&self, now: Timestamp) -> Vec<SinkStatus> {
+        let health = self.health.sinks();
+        self.sinks
+            .iter()
+            .map(|(sink, streams)| sink_status(sink, health.get(sink).cloned().unwrap_or_default(), &self.backlog(sink, streams), now))
+            .collect()
+    }
+
+    /// What a sink has yet to deliver, over all its streams.
+    fn backlog(&self, sink: &SinkName, streams: &[StreamId]) -> Backlog {
+        streams.iter().map(|stream| self.journal.backlog(sink, stream)).fold(Backlog::default(), |sum, one| Backlog {
+            events: sum.events + one.events,
+            oldest_collected_at: match (sum.oldest_collected_at, one.oldest_collected_at) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+        })
+    }
+}
+
+fn age(backlog: &Backlog, now: Timestamp) -> Duration {
+    backlog.oldest_collected_at.map_or(Duration::ZERO, |oldest| now.since(oldest))
+}
+
+/// The oldest instant that can still be collected: holes before it are lost.
+fn cliff(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Timestamp {
+    retention(stream.kind).map_or(coverage.origin(), |reach| now.minus(reach).max(coverage.origin()))
+}
+
+fn lag(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Duration {
+    let wanted = TimeRange::new(cliff(stream, coverage, now), now);
+    let first = wanted.and_then(|wanted| coverage.missing(wanted).into_iter().next());
+    first.map_or(Duration::ZERO, |missing| now.since(missing.from()))
+}
+
+fn gaps(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Vec<GapStatus> {
+    let cliff = cliff(stream, coverage, now);
+    let mut found = Vec::new();
+    for gap in coverage.gaps() {
+        let parts = [
+            (TimeRange::new(gap.from(), gap.to().min(cliff)), GapState::Lost),
+            (TimeRange::new(gap.from().max(cliff), gap.to()), GapState::Open),
+        ];
+        for (part, state) in parts {
+            found.extend(part.filter(|part| !part.is_empty()).map(|part| GapStatus {
+                from: instant(part.from()),
+                to: instant(part.to()),
+                secs: part.length().as_secs_f64(),
+                state,
+            }));
+        }
+    }
+    found
+}
+
+fn stream_status(stream: &StreamId, row: StreamHealth, coverage: Option<Coverage>, quota: Option<u64>, now: Timestamp) -> StreamStatus {
+    let ranges = coverage.as_ref().map(|coverage| coverage.ranges().to_vec()).unwrap_or_default();
+    StreamStatus {
+        org: stream.org.to_string(),
+        stream: stream.kind.to_string(),
+        phase: row.phase,
+        healthy: row.is_healthy(now),
+        origin: coverage.as_ref().map(|coverage| instant(coverage.origin())),
+        watermark: coverage.as_ref().map(|coverage| instant(coverage.watermark())),
+        lag_secs: coverage.as_ref().map(|coverage| lag(stream, coverage, now).as_secs_f64()),
+        coverage: ranges.iter().map(|range| RangeStatus { from: instant(range.from()), to: instant(range.to()) }).collect(),
+        gaps: coverage.as_ref().map(|coverage| gaps(stream, coverage, now)).unwrap_or_default(),
+        last_success: row.last_success.map(instant),
+        events_collected: row.events_collected,
+        quota_remaining_credits: quota,
+        token_expires_at: row.token_expires_at.map(instant),
+        fault: row.fault,
+    }
+}
+
+fn sink_status(sink: &SinkName, row: SinkHealth, backlog: &Backlog, now: Timestamp) -> SinkStatus {
+    let age = age(backlog, now);
+    let stuck = age > SINK_STUCK_AFTER && row.last_success.is_none_or(|last| now.since(last) > SINK_STUCK_AFTER);
+    SinkStatus {
+        name: sink.to_string(),
+        phase: row.phase,
+        paused: row.phase == SinkPhase::Paused,
+        healthy: row.phase != SinkPhase::Paused && !stuck,
+        backlog_events: backlog.events,
+        oldest_event_age_secs: age.as_secs_f64(),
+        events_delivered: row.events_delivered,
+        events_dead_lettered: row.events_dead_lettered,
+        last_success: row.last_success.map(instant),
+        fault: row.fault,
+    }
+}
+
+fn stream_problem(row: &StreamStatus) -> String {
+    let why = row.fault.as_ref().map_or("it has not finished a window for three poll intervals", |fault| &fault.message);
+    format!("the stream {}/{} makes no progress: {why}", row.org, row.stream)
+}
+
+fn sink_problem(row: &SinkStatus) -> String {
+    let why = row.fault.as_ref().map_or("it has delivered nothing for 15 minutes", |fault| &fault.message);
+    format!("the sink {} makes no progress: {why}", row.name)
+}

@@ -1,0 +1,311 @@
+//! Starting, running and stopping the whole.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    AssemblyError, Observer, ReadySink, Stop,
+    assembly::{self, Collected, Shared},
+    supervise::{Supervision, supervise},
+};
+use crate::{
+    admin,
+    clock::Clock,
+    config::{Settings, settings::AdminSettings},
+    event::{SinkName, StreamId},
+    health::Health,
+    journal::{DiskJournal, Journal, JournalError, Options},
+    metrics::Metrics,
+    sink::{
+        dead_letters::{DeadLetterError, DeadLetters},
+        driver::{Driver, Shutdown, SinkParts, SinkState},
+    },
+    source::Poller,
+};
+
+/// Ids are remembered for the overlap and this much longer, so that a clock step or a shorter overlap does not send anything twice.
+const IDS_REACH_MARGIN: Duration = Duration::from_secs(3_600);
+
+/// A sink that has set aside more than this needs a person before anything else.
+const DEAD_LETTER_BYTES_MAX: u64 = 1 << 30;
+
+/// What a pipeline is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub settings: Settings,
+    /// Sinks beside the configured ones.
+    pub sinks: Vec<ReadySink>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where everything counts.
+    pub metrics: Metrics,
+    /// Where every task says how it is doing.
+    pub health: Health,
+}
+
+impl Parts {
+    /// What the settings say, on the machine's clock.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, sinks: Vec::new(), clock: Clock::system(), metrics: Metrics::new(), health: Health::new() }
+    }
+}
+
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was collected is delivered.
+    Drained,
+    /// Something is still in the journal; it goes out at the next start.
+    Undelivered,
+}
+
+/// Why a pipeline did not start.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The journal.
+    #[error("failed to open the state directory: {0}")]
+    Journal(#[from] JournalError),
+    /// Sinks and streams.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// The admin endpoint.
+    #[error("failed to listen on {address} (admin.listen): {source}; is another miro-siem running? Choose another port, or \"off\"")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The dead letters.
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLetterError),
+}
+
+/// A pipeline at work.
+#[derive(Debug)]
+pub struct Running {
+    observer: Observer,
+    admin_address: Option<SocketAddr>,
+    journal: Arc<dyn Journal>,
+    sinks: Vec<ReadySink>,
+    sources: JoinSet<()>,
+    drivers: JoinSet<()>,
+    services: JoinSet<()>,
+    services_stop: CancellationToken,
+    drain_timeout: Duration,
+    stop: Stop,
+}
+
+/// Starts a pipeline, tells the service manager, and waits for its end.
+pub async fn run(parts: Parts, stop: Stop) -> Result<Outcome, RunError> {
+    let running = start(parts, stop).await?;
+    Ok(running.wait().await)
+}
+
+/// Starts a pipeline.
+pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
+    let Parts { settings, sinks: extra, clock, metrics, health } = parts;
+    let shared = Shared { clock: clock.clone(), health: health.clone(), metrics: metrics.clone() };
+    let journal = open_journal(&settings).await?;
+    let listener = bind(&settings.admin).await?;
+    let streams = assembly::streams(&settings, &shared)?;
+    let mut sinks = assembly::sinks(&settings.sinks)?;
+    sinks.extend(extra);
+    let routes = assembly::routes(&streams, &sinks);
+    subscribe(&journal, &routes).await?;
+    let observer = Observer {
+        journal: journal.clone(),
+        health,
+        metrics,
+        started_at: clock.now(),
+        clock,
+        streams: streams.iter().map(|one| (one.stream.clone(), one.pages.clone())).collect(),
+        sinks: routes.clone(),
+        stop: stop.clone(),
+    };
+    let drivers = spawn_drivers(&settings, &sinks, &routes, &journal, &shared, &stop)?;
+    let sources = spawn_sources(streams, &journal, &shared, &stop);
+    let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
+    let admin_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    spawn_admin(&mut services, listener, &settings.admin, &observer, &services_stop);
+    spawn_watchdog(&mut services, &services_stop);
+    info!(streams = sources.len(), sinks = sinks.len(), admin = ?admin_address, state = %settings.state.dir.display(), "running");
+    notify(sd_notify::NotifyState::Ready);
+    Ok(Running {
+        observer,
+        admin_address,
+        journal,
+        sinks,
+        sources,
+        drivers,
+        services,
+        services_stop,
+        drain_timeout: settings.state.drain_timeout,
+        stop,
+    })
+}
+
+impl Running {
+    /// Where the admin endpoint listens.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Sees the whole pipeline.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// Waits until a stop is asked for and carried out: collection ends, what is collected is delivered, then everything is closed.
+    pub async fn wait(mut self) -> Outcome {
+        self.stop.draining().cancelled().await;
+        notify(sd_notify::NotifyState::Stopping);
+        while self.sources.join_next().await.is_some() {}
+        self.drain().await;
+        let backlog: u64 = self.observer.status().sinks.iter().map(|sink| sink.backlog_events).sum();
+        self.services_stop.cancel();
+        while self.services.join_next().await.is_some() {}
+        for sink in &self.sinks {
+            if let Err(error) = sink.built.sink.close().await {
+                warn!(sink = %sink.name, error = %error, "sink did not close cleanly");
+            }
+        }
+        if let Err(error) = self.journal.close().await {
+            error!(error = %error, "journal did not close cleanly");
+        }
+        if backlog == 0 {
+            info!("stopped with everything delivered");
+            Outcome::Drained
+        } else {
+            warn!(events = backlog, "stopped; what is not delivered is in the journal and goes out at the next start");
+            Outcome::Undelivered
+        }
+    }
+
+    async fn drain(&mut self) {
+        let (stop, stopping) = (self.stop.clone(), self.stop.stopping());
+        let drained = async { while self.drivers.join_next().await.is_some() {} };
+        tokio::select! {
+            () = drained => return,
+            () = tokio::time::sleep(self.drain_timeout) => warn!(timeout_secs = self.drain_timeout.as_secs_f64(), "the drain deadline has passed"),
+            () = stopping.cancelled() => {}
+        }
+        stop.at_once();
+        while self.drivers.join_next().await.is_some() {}
+    }
+}
+
+async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+    let overlap = settings.orgs.iter().flat_map(|org| &org.streams).map(|stream| stream.overlap).max().unwrap_or_default();
+    let options =
+        Options { dir: settings.state.dir.clone(), bytes_max: settings.state.journal_bytes_max, ids_reach: overlap + IDS_REACH_MARGIN };
+    let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
+    let journal = opened.map_err(|_| JournalError::Closed)??;
+    Ok(Arc::new(journal))
+}
+
+async fn bind(settings: &AdminSettings) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = settings.listen else { return Ok(None) };
+    admin::bind(address).await.map(Some).map_err(|source| RunError::Admin { address, source })
+}
+
+async fn subscribe(journal: &Arc<dyn Journal>, routes: &[(SinkName, Vec<StreamId>)]) -> Result<(), RunError> {
+    let all = routes.iter().flat_map(|(sink, streams)| streams.iter().map(|stream| (sink.clone(), stream.clone()))).collect();
+    Ok(journal.subscribe(all).await?)
+}
+
+fn spawn_sources(streams: Vec<Collected>, journal: &Arc<dyn Journal>, shared: &Shared, stop: &Stop) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for one in streams {
+        let (journal, context, draining) = (journal.clone(), shared.clone(), stop.draining());
+        let name = format!("source {}", one.stream);
+        let make = move || Poller::new(one.poller_parts(journal.clone(), &context)).run(draining.clone());
+        tasks.spawn(supervise(name, supervision(shared), stop.draining(), make));
+    }
+    tasks
+}
+
+fn spawn_drivers(
+    settings: &Settings,
+    sinks: &[ReadySink],
+    routes: &[(SinkName, Vec<StreamId>)],
+    journal: &Arc<dyn Journal>,
+    shared: &Shared,
+    stop: &Stop,
+) -> Result<JoinSet<()>, RunError> {
+    let mut tasks = JoinSet::new();
+    let shutdown = Shutdown { drain: stop.draining(), stop: stop.stopping() };
+    for (sink, (_, streams)) in sinks.iter().zip(routes) {
+        let dead_letters = DeadLetters::open(&settings.state.dir, &sink.name, DEAD_LETTER_BYTES_MAX)?;
+        let state = Arc::new(SinkState::new(SinkParts {
+            name: sink.name.clone(),
+            sink: sink.built.sink.clone(),
+            limits: sink.built.limits.clone(),
+            dead_letters,
+            metrics: shared.metrics.clone(),
+            health: shared.health.clone(),
+            clock: shared.clock.clone(),
+        }));
+        for stream in streams {
+            let driver = Arc::new(Driver::new(state.clone(), journal.clone(), stream.clone(), sink.built.transform.clone()));
+            let (name, shutdown) = (format!("sink {} {stream}", sink.name), shutdown.clone());
+            let make = move || {
+                let (driver, shutdown) = (driver.clone(), shutdown.clone());
+                async move { driver.run(&shutdown).await }
+            };
+            tasks.spawn(supervise(name, supervision(shared), stop.draining(), make));
+        }
+    }
+    Ok(tasks)
+}
+
+fn supervision(shared: &Shared) -> Supervision {
+    Supervision { clock: shared.clock.clone(), health: shared.health.clone(), metrics: shared.metrics.clone() }
+}
+
+fn spawn_admin(
+    services: &mut JoinSet<()>,
+    listener: Option<TcpListener>,
+    settings: &AdminSettings,
+    observer: &Observer,
+    stop: &CancellationToken,
+) {
+    let Some(listener) = listener else { return };
+    let (for_status, for_metrics) = (observer.clone(), observer.clone());
+    let parts = admin::AdminParts {
+        status: Arc::new(move || for_status.status()),
+        metrics: Arc::new(move || for_metrics.metrics_text()),
+        token: settings.token.clone(),
+    };
+    let stop = stop.clone();
+    services.spawn(async move {
+        if let Err(error) = admin::serve(listener, parts, stop).await {
+            error!(error = %error, "admin endpoint failed");
+        }
+    });
+}
+
+/// Tells systemd's watchdog that the runtime still turns, at twice the rate that it asks for.
+fn spawn_watchdog(services: &mut JoinSet<()>, stop: &CancellationToken) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let stop = stop.clone();
+    services.spawn(async move {
+        let mut ticks = tokio::time::interval(limit / 2);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => notify(sd_notify::NotifyState::Watchdog),
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+}
+
+/// Without a service manager there is nobody to tell.
+fn notify(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
+}

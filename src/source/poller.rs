@@ -1,0 +1,486 @@
+//! The loop of one stream: plan a window, walk it, commit each page, wait. It owns every wait; what it calls neither sleeps nor retries.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    clock::Clock,
+    config::settings::StreamSettings,
+    coverage::Coverage,
+    event::{Decoded, Origin, StreamId, Timestamp},
+    health::{Fault, Health, StreamPhase},
+    journal::{Commit, Committed, CoverageChange, Journal, JournalError},
+    metrics::{self, Metrics},
+    miro::{MiroClass, MiroError, Page, PageRequest, Pages},
+    retry::Backoff,
+    source::{
+        Planner,
+        walk::{Next, Step, Walk},
+    },
+};
+
+/// First and last ceiling of the wait after an error at Miro or in the journal.
+const RETRY_INITIAL: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// First and last ceiling while a person is needed: a mended token is noticed soon, and a dead one is not hammered.
+const PAUSE_INITIAL: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How long a wait that Miro dictates may be; its quota is counted by the minute.
+const THROTTLE_MAX: Duration = Duration::from_secs(900);
+/// The wait for a throttle that names none: Miro's quota refills within a minute.
+const THROTTLE_UNNAMED: Duration = Duration::from_secs(61);
+/// How often a journal at its limit is asked again.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+/// A stream that begins now has nothing to ask for yet; it asks a moment later, so that a wrong token shows at once.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Failures in a row at one page after which its cursor is given up: it may have expired without saying so.
+const FAILURES_PER_CURSOR_MAX: u32 = 5;
+/// The page size that every tenant takes.
+const PAGE_SIZE_SAFE: u32 = 100;
+/// A clock that is further off than this is worth a warning.
+const CLOCK_SKEW_WARN: Duration = Duration::from_secs(60);
+
+/// What a poller needs.
+#[derive(Debug)]
+pub struct PollerParts {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its settings.
+    pub settings: StreamSettings,
+    /// Miro.
+    pub pages: Arc<dyn Pages>,
+    /// Where pages become durable.
+    pub journal: Arc<dyn Journal>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// Where it says how it is doing.
+    pub health: Health,
+}
+
+/// Collects one stream until it is stopped.
+#[derive(Debug)]
+pub struct Poller {
+    parts: PollerParts,
+    planner: Planner,
+    counters: Counters,
+    page_size: u32,
+    retry: Backoff,
+    pause: Backoff,
+    /// The wait before a window begins anew; it outlives the pages that succeed in between.
+    anew: Backoff,
+    /// Whether Miro has answered since the start: nothing to collect is no success before that.
+    answered: bool,
+    /// Windows in a row that had to begin anew without having got any further.
+    fruitless_restarts: u32,
+    /// How far the server's clock is ahead of ours (or behind, if negative), in microseconds.
+    server_ahead_micros: i64,
+}
+
+#[derive(Debug)]
+struct Counters {
+    collected: ::metrics::Counter,
+    duplicate: ::metrics::Counter,
+    late: ::metrics::Counter,
+    undecodable: ::metrics::Counter,
+    last_success: ::metrics::Gauge,
+}
+
+/// What a finished window brought.
+#[derive(Debug, Default)]
+struct Tally {
+    pages: u64,
+    events: u64,
+    duplicates: u64,
+    late: u64,
+    undecodable: u64,
+}
+
+/// The poller was asked to stop.
+#[derive(Debug)]
+struct Stopped;
+
+/// How a walk ended.
+#[derive(Debug)]
+enum Walked {
+    Done(Tally),
+    Restart,
+}
+
+impl Poller {
+    /// A poller that has not begun.
+    pub fn new(parts: PollerParts) -> Self {
+        let counters = Counters {
+            collected: parts.metrics.stream_counter(metrics::EVENTS_COLLECTED, &parts.stream),
+            duplicate: parts.metrics.stream_counter(metrics::EVENTS_DUPLICATE, &parts.stream),
+            late: parts.metrics.stream_counter(metrics::EVENTS_LATE, &parts.stream),
+            undecodable: parts.metrics.stream_counter(metrics::EVENTS_UNDECODABLE, &parts.stream),
+            last_success: parts.metrics.stream_gauge(metrics::LAST_SUCCESS, &parts.stream),
+        };
+        Self {
+            planner: Planner::new(&parts.settings),
+            counters,
+            page_size: parts.settings.page_size,
+            retry: Backoff::new(RETRY_INITIAL, RETRY_MAX),
+            pause: Backoff::new(PAUSE_INITIAL, PAUSE_MAX),
+            anew: Backoff::new(RETRY_INITIAL, RETRY_MAX),
+            answered: false,
+            fruitless_restarts: 0,
+            server_ahead_micros: 0,
+            parts,
+        }
+    }
+
+    /// Collects until `stop` is cancelled. What has been committed by then is kept, nothing else is.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (interval, now) = (self.parts.settings.poll_interval, self.parts.clock.now());
+        self.parts.health.stream(&self.parts.stream, |row| {
+            row.poll_interval = interval;
+            row.started_at = Some(now);
+        });
+        loop {
+            let next = tokio::time::Instant::now() + interval;
+            if self.poll(&stop).await.is_err() {
+                break;
+            }
+            self.phase(StreamPhase::Waiting);
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        self.phase(StreamPhase::Stopped);
+    }
+
+    /// Fetches windows until everything up to now is collected.
+    async fn poll(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
+        loop {
+            if stop.is_cancelled() {
+                return Err(Stopped);
+            }
+            let coverage = self.begin(stop).await?;
+            let now = self.server_now();
+            let Some(plan) = self.planner.next(&coverage, now) else {
+                if self.answered {
+                    self.succeeded();
+                    return Ok(());
+                }
+                self.sleep(FIRST_WAIT, stop).await?;
+                continue;
+            };
+            self.phase(StreamPhase::Polling);
+            let mut walk = Walk::new(plan, coverage, self.live_since());
+            match self.walk(&mut walk, stop).await? {
+                Walked::Done(tally) => {
+                    self.finished(&walk, &tally);
+                    if plan.window.to() >= now {
+                        return Ok(());
+                    }
+                }
+                Walked::Restart => self.restart(&walk, stop).await?,
+            }
+        }
+    }
+
+    /// The stream's coverage; begins the stream at its first run.
+    async fn begin(&mut self, stop: &CancellationToken) -> Result<Coverage, Stopped> {
+        if let Some(coverage) = self.parts.journal.coverage(&self.parts.stream) {
+            return Ok(coverage);
+        }
+        let now = self.parts.clock.now();
+        let origin = self.planner.origin(now);
+        info!(stream = %self.parts.stream, %origin, "stream begins");
+        // First the instant that tells old events from live ones: a crash in between then leaves a stream that has not begun.
+        self.put_live_since(now, stop).await?;
+        let committed = self.commit(Vec::new(), CoverageChange::Begin(origin), stop).await?;
+        Ok(committed.coverage)
+    }
+
+    async fn walk(&mut self, walk: &mut Walk, stop: &CancellationToken) -> Result<Walked, Stopped> {
+        let mut tally = Tally::default();
+        let mut failures = 0;
+        loop {
+            match self.fetch(walk, stop).await? {
+                Ok(page) => {
+                    failures = 0;
+                    self.answered = true;
+                    self.learn_clock(&page);
+                    let next = self.keep(walk.take(page), &mut tally, stop).await?;
+                    match next {
+                        Next::Page => {}
+                        Next::Done => return Ok(Walked::Done(tally)),
+                        Next::Circle => {
+                            self.blame(
+                                "cursor",
+                                "Miro's paging repeats a cursor; the window is begun anew from what is collected".to_owned(),
+                            );
+                            return Ok(Walked::Restart);
+                        }
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    let gives_up = walk.cursor().is_some() && failures >= FAILURES_PER_CURSOR_MAX;
+                    if self.endure(&error, stop).await? == After::Restart || gives_up {
+                        return Ok(Walked::Restart);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fetch(&mut self, walk: &Walk, stop: &CancellationToken) -> Result<Result<Page, MiroError>, Stopped> {
+        self.await_quota(stop).await?;
+        let request = PageRequest { window: walk.window(), cursor: walk.cursor(), limit: self.page_size };
+        tokio::select! {
+            answer = self.parts.pages.page(request) => Ok(answer),
+            () = stop.cancelled() => Err(Stopped),
+        }
+    }
+
+    /// Waits until Miro's quota has room for one more call, rather than running into a refusal.
+    async fn await_quota(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
+        while let Some(wait) = self.parts.pages.ready_in(self.parts.clock.now()) {
+            self.phase(StreamPhase::Throttled);
+            self.sleep(wait.min(THROTTLE_MAX), stop).await?;
+            self.phase(StreamPhase::Polling);
+        }
+        Ok(())
+    }
+
+    /// Commits a page and counts it.
+    async fn keep(&mut self, step: Step, tally: &mut Tally, stop: &CancellationToken) -> Result<Next, Stopped> {
+        let kinds: Vec<_> = step.events.iter().map(|(event, origin)| (event.decoded, *origin)).collect();
+        let gained = step.coverage != CoverageChange::None;
+        tally.pages += 1;
+        if !kinds.is_empty() || gained {
+            let committed = self.commit(step.events, step.coverage, stop).await?;
+            let fresh = self.count(&kinds, &committed, tally);
+            if gained || fresh > 0 {
+                self.fruitless_restarts = 0;
+                self.anew.reset();
+            }
+        }
+        self.retry.reset();
+        self.pause.reset();
+        self.phase(StreamPhase::Polling);
+        Ok(step.next)
+    }
+
+    fn count(&self, kinds: &[(Decoded, Origin)], committed: &Committed, tally: &mut Tally) -> u64 {
+        let fresh = kinds.iter().zip(&committed.fresh).filter(|(_, fresh)| **fresh).map(|(kind, _)| *kind);
+        let late = fresh.clone().filter(|(_, origin)| *origin == Origin::Late).count() as u64;
+        let undecodable = fresh.clone().filter(|(decoded, _)| *decoded == Decoded::Undecodable).count() as u64;
+        let fresh = fresh.count() as u64;
+        let duplicates = kinds.len() as u64 - fresh;
+        self.counters.collected.increment(fresh);
+        self.counters.duplicate.increment(duplicates);
+        self.counters.late.increment(late);
+        self.counters.undecodable.increment(undecodable);
+        tally.events += fresh;
+        tally.duplicates += duplicates;
+        tally.late += late;
+        tally.undecodable += undecodable;
+        self.parts.health.stream(&self.parts.stream, |row| row.events_collected += fresh);
+        debug!(stream = %self.parts.stream, events = fresh, duplicates, late, undecodable, "page committed");
+        fresh
+    }
+
+    /// Makes a page durable, however long it takes: the page is kept in memory until the journal has taken it.
+    async fn commit(
+        &mut self,
+        events: Vec<(crate::event::RawEvent, Origin)>,
+        coverage: CoverageChange,
+        stop: &CancellationToken,
+    ) -> Result<Committed, Stopped> {
+        let collected_at = self.parts.clock.now();
+        loop {
+            // Cloning shares the bytes.
+            let commit = Commit { stream: self.parts.stream.clone(), collected_at, events: events.clone(), coverage };
+            // Not in a select: a write that has begun runs to its end, and its result is needed.
+            match self.parts.journal.commit(commit).await {
+                Ok(committed) => return Ok(committed),
+                Err(error) => self.endure_journal(&error, stop).await?,
+            }
+        }
+    }
+
+    async fn endure_journal(&mut self, error: &JournalError, stop: &CancellationToken) -> Result<(), Stopped> {
+        let (phase, wait) = match error {
+            JournalError::Full { .. } => (StreamPhase::JournalFull, FULL_WAIT),
+            JournalError::Closed => return Err(Stopped),
+            _ => (StreamPhase::BackingOff, self.retry.next_wait()),
+        };
+        self.blame("journal", error.to_string());
+        self.phase(phase);
+        self.sleep(wait, stop).await?;
+        self.phase(StreamPhase::Polling);
+        Ok(())
+    }
+
+    /// Does what an error at Miro asks for, wait included.
+    async fn endure(&mut self, fault: &MiroError, stop: &CancellationToken) -> Result<After, Stopped> {
+        match fault.class() {
+            MiroClass::CursorRejected => {
+                self.blame("cursor", fault.to_string());
+                return Ok(After::Restart);
+            }
+            MiroClass::PageSizeRejected if self.page_size > PAGE_SIZE_SAFE => {
+                warn!(stream = %self.parts.stream, page_size = self.page_size, fallback = PAGE_SIZE_SAFE, "page size refused");
+                self.page_size = PAGE_SIZE_SAFE;
+                return Ok(After::Again);
+            }
+            MiroClass::Throttled(wait) => {
+                self.phase(StreamPhase::Throttled);
+                self.sleep(wait.unwrap_or(THROTTLE_UNNAMED).min(THROTTLE_MAX), stop).await?;
+                self.phase(StreamPhase::Polling);
+            }
+            MiroClass::Retryable => {
+                let wait = self.retry.next_wait();
+                warn!(stream = %self.parts.stream, error = %fault, wait_secs = wait.as_secs_f64(), "request failed, trying again");
+                self.note(fault.class().as_str(), fault.to_string());
+                self.phase(StreamPhase::BackingOff);
+                self.sleep(wait, stop).await?;
+                self.phase(StreamPhase::Polling);
+            }
+            // Paused stays on the board while it is tried again, until something succeeds.
+            MiroClass::PageSizeRejected
+            | MiroClass::Auth
+            | MiroClass::Permission
+            | MiroClass::NotFound
+            | MiroClass::BadRequest
+            | MiroClass::Config => {
+                let wait = PAUSE_INITIAL / 2 + self.pause.next_wait() / 2;
+                self.blame_person(fault);
+                self.phase(StreamPhase::Paused);
+                self.sleep(wait, stop).await?;
+            }
+        }
+        Ok(After::Again)
+    }
+
+    /// A walk has to begin anew; where it got nowhere, later and with less to do.
+    async fn restart(&mut self, walk: &Walk, stop: &CancellationToken) -> Result<(), Stopped> {
+        self.fruitless_restarts += 1;
+        debug!(stream = %self.parts.stream, window = %walk.window(), restarts = self.fruitless_restarts, "window begins anew");
+        if self.fruitless_restarts > 1 {
+            self.planner.shrink();
+            self.phase(StreamPhase::BackingOff);
+            let wait = self.anew.next_wait();
+            self.sleep(wait, stop).await?;
+        }
+        Ok(())
+    }
+
+    fn finished(&mut self, walk: &Walk, tally: &Tally) {
+        self.planner.restore();
+        info!(
+            stream = %self.parts.stream, window = %walk.window(), events = tally.events, duplicates = tally.duplicates, late = tally.late,
+            undecodable = tally.undecodable, pages = tally.pages, "window collected"
+        );
+        self.succeeded();
+    }
+
+    fn succeeded(&mut self) {
+        let now = self.parts.clock.now();
+        self.counters.last_success.set(now.as_secs_f64());
+        self.retry.reset();
+        self.pause.reset();
+        let expires_at = self.parts.pages.token_expires_at();
+        if let Some(expires_at) = expires_at {
+            self.parts.metrics.stream_gauge(metrics::TOKEN_EXPIRY, &self.parts.stream).set(expires_at.as_secs_f64());
+        }
+        self.parts.health.stream(&self.parts.stream, |row| {
+            row.last_success = Some(now);
+            row.fault = None;
+            row.token_expires_at = expires_at;
+        });
+    }
+
+    /// Now, by the server's clock as far as it is known: events carry its time.
+    fn server_now(&self) -> Timestamp {
+        Timestamp::from_micros(self.parts.clock.now().as_micros().saturating_add(self.server_ahead_micros))
+    }
+
+    fn learn_clock(&mut self, page: &Page) {
+        let Some(server) = page.server_time else { return };
+        let ahead = server.as_micros() - self.parts.clock.now().as_micros();
+        let off = Duration::from_micros(ahead.unsigned_abs());
+        if off > CLOCK_SKEW_WARN && Duration::from_micros(self.server_ahead_micros.unsigned_abs()) <= CLOCK_SKEW_WARN {
+            warn!(stream = %self.parts.stream, off_secs = ahead / 1_000_000, "this machine's clock differs from the server's; windows follow the server's, set the clock right");
+        }
+        // The Date header is cut to whole seconds: smaller differences are no differences.
+        self.server_ahead_micros = if off > Duration::from_secs(2) { ahead } else { 0 };
+    }
+
+    fn live_since_key(&self) -> String {
+        format!("source/live-since/{}", self.parts.stream)
+    }
+
+    fn live_since(&self) -> Timestamp {
+        let stored = self.parts.journal.state(&self.live_since_key());
+        let micros = stored.and_then(|value| <[u8; 8]>::try_from(value).ok()).map(i64::from_be_bytes);
+        Timestamp::from_micros(micros.unwrap_or(i64::MIN))
+    }
+
+    async fn put_live_since(&mut self, now: Timestamp, stop: &CancellationToken) -> Result<(), Stopped> {
+        let key = self.live_since_key();
+        loop {
+            match self.parts.journal.put_state(&key, now.as_micros().to_be_bytes().to_vec()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => self.endure_journal(&error, stop).await?,
+            }
+        }
+    }
+
+    fn phase(&self, phase: StreamPhase) {
+        self.parts.health.stream(&self.parts.stream, |row| row.phase = phase);
+    }
+
+    /// Puts a fault on the board.
+    fn note(&self, class: &str, message: String) {
+        let fault = Fault { at: self.parts.clock.now(), class: class.to_owned(), message };
+        self.parts.health.stream(&self.parts.stream, |row| row.fault = Some(fault));
+    }
+
+    /// The same for a fault that mends itself, with a line in the log the first time.
+    fn blame(&self, class: &str, message: String) {
+        if !self.is_noted(&message) {
+            warn!(stream = %self.parts.stream, error = %message, "collection is held up");
+        }
+        self.note(class, message);
+    }
+
+    /// The same for a fault that needs a person.
+    fn blame_person(&self, fault: &MiroError) {
+        let message = fault.to_string();
+        if !self.is_noted(&message) {
+            error!(stream = %self.parts.stream, error = %message, "stream is paused");
+        }
+        self.note(fault.class().as_str(), message);
+    }
+
+    fn is_noted(&self, message: &str) -> bool {
+        self.parts.health.streams().get(&self.parts.stream).and_then(|row| row.fault.as_ref()).is_some_and(|fault| fault.message == message)
+    }
+
+    async fn sleep(&self, wait: Duration, stop: &CancellationToken) -> Result<(), Stopped> {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = stop.cancelled() => Err(Stopped),
+        }
+    }
+}
+
+/// What to do after an error has been endured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Again,
+    Restart,
+}
+
+#[cfg(test)]
+mod tests;

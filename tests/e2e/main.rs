@@ -1,0 +1,10 @@
+//! The whole program, as a child process, between a simulated Miro and receivers: what goes in has to come out.
+
+mod cli;
+mod complete;
+mod daemon;
+mod outage;
+mod receivers;
+mod rsyslog;
+mod secrets;
+mod world;

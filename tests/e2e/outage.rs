@@ -1,0 +1,44 @@
+//! A receiver that is down holds up no other, and catches up.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use miro_simulator::{FaultPlan, Stream};
+use serde_json::Value;
+
+use crate::{
+    daemon::Daemon,
+    receivers::Receivers,
+    world::{organisation, truth},
+};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+fn backlog(status: &Value, sink: &str) -> Option<u64> {
+    status["sinks"].as_array()?.iter().find(|row| row["name"] == sink)?["backlog_events"].as_u64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_down_holds_up_no_other_and_catches_up() {
+    let miro = organisation(10, 8_000, 2_000, FaultPlan::none()).await;
+    let receivers = Receivers::start().await;
+    receivers.hec.down().await;
+    let config = receivers.configure(&miro, "20d");
+    let daemon = Daemon::start(&config, &receivers.log(), "info");
+    let events = truth(&miro, &[Stream::Audit, Stream::Content], Utc::now() - TimeDelta::days(20));
+    let others = ["archive", "sentinel", "sumo", "syslog", "syslog_tls"];
+    let status = tokio::task::block_in_place(|| {
+        daemon.wait_until("the others have everything", LIMIT, |status| {
+            backlog(status, "splunk") == Some(events.len() as u64) && others.iter().all(|sink| backlog(status, sink) == Some(0))
+        })
+    });
+    let splunk = status["sinks"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == "splunk")).expect("the sink is shown");
+    assert!(splunk["fault"]["message"].as_str().is_some_and(|message| !message.is_empty()), "the status says what is wrong: {splunk}");
+    assert_eq!(receivers.hec.ledger().len(), 0, "nothing reached the receiver that is down");
+
+    receivers.hec.up().expect("the receiver comes back");
+    tokio::task::block_in_place(|| daemon.wait_until("the last one has caught up", LIMIT, |status| backlog(status, "splunk") == Some(0)));
+    let lines = receivers.hec.ledger().lines();
+    assert_eq!(lines.len(), events.len());
+    assert!(lines.iter().all(|line| events.contains_key(&line.id)), "every event is one of the organisation's");
+}
