@@ -10,14 +10,14 @@ use std::{
 use serde_json::Value;
 
 /// A running daemon; killed when it is dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     config: PathBuf,
 }
 
 impl Daemon {
     /// Starts it with that configuration; its log goes to the end of `log`.
-    pub fn start(config: &Path, log: &Path, level: &str) -> Self {
+    pub(crate) fn start(config: &Path, log: &Path, level: &str) -> Self {
         let log = File::options().create(true).append(true).open(log).expect("the log file opens");
         let child = command()
             .args(["run", "--log-format", "json", "--log-level", level, "--config"])
@@ -30,19 +30,19 @@ impl Daemon {
     }
 
     /// Ends it without any warning.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the daemon can be killed");
         self.child.wait().expect("the daemon has ended");
     }
 
     /// Asks it to stop.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
         assert!(killed.success(), "the daemon is there to be stopped");
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the daemon can be waited for") {
@@ -54,13 +54,13 @@ impl Daemon {
     }
 
     /// What `miro-siem status --json` prints; `None` while nobody answers.
-    pub fn status(&self) -> Option<Value> {
+    pub(crate) fn status(&self) -> Option<Value> {
         let output = command().args(["status", "--json", "--config"]).arg(&self.config).output().expect("the command runs");
         output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("the status is JSON"))
     }
 
     /// Waits until the status has a property.
-    pub fn wait_until(&self, what: &str, limit: Duration, holds: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_until(&self, what: &str, limit: Duration, holds: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         let mut last = Value::Null;
         while began.elapsed() < limit {
@@ -84,7 +84,7 @@ impl Drop for Daemon {
 }
 
 /// The program, without any proxy or configuration of the machine.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_miro-siem"));
     for (name, _) in std::env::vars() {
         if name.starts_with("MIRO_") || name.to_ascii_lowercase().ends_with("_proxy") {
@@ -96,6 +96,6 @@ pub fn command() -> Command {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free").port()
 }

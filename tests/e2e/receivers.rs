@@ -25,22 +25,22 @@ use crate::{
 };
 
 /// Where everything of one test lives, and who receives.
-pub struct Receivers {
-    pub dir: tempfile::TempDir,
-    pub hec: Running<Hec>,
-    pub azure: Azure,
-    pub sumo: Running<Sumo>,
-    pub rsyslog: Rsyslog,
-    pub ca: CaFiles,
-    pub admin_port: u16,
+pub(crate) struct Receivers {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) hec: Running<Hec>,
+    pub(crate) azure: Azure,
+    pub(crate) sumo: Running<Sumo>,
+    pub(crate) rsyslog: Rsyslog,
+    pub(crate) ca: CaFiles,
+    pub(crate) admin_port: u16,
 }
 
-pub const HEC_TOKEN: &str = "5ecre7-hec-70ken-aaaa-bbbbccccdddd";
-pub const SUMO_SECRET: &str = "ZaVnC4dhaV2-sumo-s3cret-url";
-pub const AZURE_SECRET: &str = "az~ure-cl1ent-s3cret";
+pub(crate) const HEC_TOKEN: &str = "5ecre7-hec-70ken-aaaa-bbbbccccdddd";
+pub(crate) const SUMO_SECRET: &str = "ZaVnC4dhaV2-sumo-s3cret-url";
+pub(crate) const AZURE_SECRET: &str = "az~ure-cl1ent-s3cret";
 
 impl Receivers {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Ca::new().expect("an authority");
@@ -62,17 +62,17 @@ impl Receivers {
         }
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.dir.path().join("daemon.log")
     }
 
     /// Where the file sink writes.
-    pub fn archive(&self) -> PathBuf {
+    pub(crate) fn archive(&self) -> PathBuf {
         self.dir.path().join("archive")
     }
 
     /// The configuration for all of them, in a file.
-    pub fn configure(&self, miro: &Miro, start: &str) -> PathBuf {
+    pub(crate) fn configure(&self, miro: &Miro, start: &str) -> PathBuf {
         let path = self.dir.path().join("config.toml");
         fs::write(&path, self.configuration(miro, start)).expect("the configuration is written");
         path
@@ -165,7 +165,7 @@ tls = {{ ca_file = "{ca}", cert_file = "{cert}", key_file = "{key}" }}
     }
 
     /// What every receiver has: name and what it saw.
-    pub fn seen(&self) -> Vec<(&'static str, Seen)> {
+    pub(crate) fn seen(&self) -> Vec<(&'static str, Seen)> {
         vec![
             ("splunk", Seen::of_ledger(self.hec.ledger())),
             ("sentinel", Seen::of_ledger(self.azure.ingest().ledger())),
@@ -177,14 +177,14 @@ tls = {{ ca_file = "{ca}", cert_file = "{cert}", key_file = "{key}" }}
     }
 
     /// How many different events a receiver has, by name.
-    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+    pub(crate) fn counts(&self) -> Vec<(&'static str, usize)> {
         self.seen().into_iter().map(|(name, seen)| (name, seen.0.len())).collect()
     }
 }
 
 /// What a receiver saw: for each id how often, the digest of the first arrival, and whether a later one differed.
 #[derive(Default)]
-pub struct Seen(BTreeMap<String, (u32, Digest, bool)>);
+pub(crate) struct Seen(BTreeMap<String, (u32, Digest, bool)>);
 
 impl Seen {
     fn of_ledger(ledger: &Ledger) -> Self {
@@ -221,7 +221,7 @@ impl Seen {
     }
 
     /// Compares with the truth.
-    pub fn difference(&self, truth: &Truth) -> Difference {
+    pub(crate) fn difference(&self, truth: &Truth) -> Difference {
         let mut difference = Difference::default();
         for (id, digest) in truth {
             match self.0.get(id) {

@@ -13,16 +13,16 @@ use testbed::ca::CaFiles;
 use crate::daemon::free_port;
 
 /// A running rsyslogd; stopped when it is dropped.
-pub struct Rsyslog {
+pub(crate) struct Rsyslog {
     child: Child,
-    pub tcp_port: u16,
-    pub tls_port: u16,
-    pub tcp_file: PathBuf,
-    pub tls_file: PathBuf,
+    pub(crate) tcp_port: u16,
+    pub(crate) tls_port: u16,
+    pub(crate) tcp_file: PathBuf,
+    pub(crate) tls_file: PathBuf,
 }
 
 impl Rsyslog {
-    pub fn start(dir: &Path, ca: &CaFiles) -> Self {
+    pub(crate) fn start(dir: &Path, ca: &CaFiles) -> Self {
         fs::create_dir_all(dir).expect("a directory for rsyslog");
         let (tcp_port, tls_port) = (free_port(), free_port());
         let (tcp_file, tls_file) = (dir.join("tcp.ndjson"), dir.join("tls.ndjson"));

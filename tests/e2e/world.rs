@@ -7,10 +7,10 @@ use miro_simulator::{FaultPlan, Running, SimConfig, Simulator, Stream};
 use testbed::ledger::Digest;
 
 /// What was visible: id and digest of the bytes, by stream.
-pub type Truth = BTreeMap<String, Digest>;
+pub(crate) type Truth = BTreeMap<String, Digest>;
 
 /// An organisation of that size, with faults or without.
-pub async fn organisation(days: u32, audit_events: u64, content_events: u64, faults: FaultPlan) -> Running {
+pub(crate) async fn organisation(days: u32, audit_events: u64, content_events: u64, faults: FaultPlan) -> Running {
     let config = SimConfig {
         seed: 11,
         days,
@@ -27,13 +27,13 @@ pub async fn organisation(days: u32, audit_events: u64, content_events: u64, fau
 }
 
 /// Everything that the organisation has of those streams since `from`, whatever its age.
-pub fn truth(simulator: &Running, streams: &[Stream], from: DateTime<Utc>) -> Truth {
+pub(crate) fn truth(simulator: &Running, streams: &[Stream], from: DateTime<Utc>) -> Truth {
     let until = Utc::now() + TimeDelta::days(1);
     let events = streams.iter().flat_map(|stream| simulator.sim().truth_iter(*stream, from, until));
     events.map(|event| (event.id.expect("the organisation has whole records only"), Digest::of(&event.raw))).collect()
 }
 
 /// The token that may read everything.
-pub fn token(simulator: &Running) -> &str {
+pub(crate) fn token(simulator: &Running) -> &str {
     simulator.sim().auth().token("admin").expect("the simulator has such a token")
 }
