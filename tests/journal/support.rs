@@ -69,7 +69,7 @@ pub(crate) fn open(dir: &Path) -> DiskJournal {
 }
 
 /// All events of a stream after a position, read in chunks of that size.
-pub async fn read_all(journal: &dyn Journal, stream: &StreamId, after: u64, events_max: usize) -> Vec<Event> {
+pub(crate) async fn read_all(journal: &dyn Journal, stream: &StreamId, after: u64, events_max: usize) -> Vec<Event> {
     let mut events = Vec::new();
     let mut after = Position(after);
     loop {
