@@ -99,12 +99,6 @@ pub(super) struct Changes {
     pub(super) state: Vec<(String, Vec<u8>)>,
 }
 
-impl Changes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.coverage.is_empty() && self.acks.is_empty() && self.state.is_empty()
-    }
-}
-
 struct Open {
     db: sled::Db,
     /// A handle of our own on sled's file, for the sync that sled does not do.

@@ -82,10 +82,6 @@ impl Index {
         self.entries.push(entry);
     }
 
-    pub(super) fn entries(&self) -> &[IndexEntry] {
-        &self.entries
-    }
-
     pub(super) fn stream_of(&self, entry: &IndexEntry) -> Option<&StreamId> {
         self.streams.get(usize::from(entry.stream))
     }

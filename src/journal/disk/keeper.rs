@@ -69,10 +69,11 @@ impl Writer {
             }
         }
         let saved = if moved.is_empty() { Ok(()) } else { self.save_acks(&moved) };
-        for (_, _, _, reply) in waiting {
-            let _ = reply.send(saved.as_ref().map(|()| ()).map_err(|error| self.checkpoint_failed(error)));
-        }
+        // Before the answer: who has acknowledged may count on the room that this makes.
         self.trim();
+        for (_, _, _, reply) in waiting {
+            let _ = reply.send(saved.as_ref().copied().map_err(|error| self.checkpoint_failed(error)));
+        }
     }
 
     fn save_acks(&mut self, moved: &Acks) -> Result<(), CheckpointError> {

@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(Bucket::of(at(-1), Timestamp::from_micros(0)), Bucket::Hour(-1));
         assert_eq!(Bucket::of(at(MICROS_PER_HOUR), Timestamp::from_micros(0)), Bucket::Hour(1));
         assert_eq!(Bucket::of(None, Timestamp::from_micros(-1)), Bucket::Undated(-1));
-        assert_eq!(Bucket::of(at(i64::MAX), Timestamp::from_micros(0)).day(), 106_751_991);
+        assert_eq!(Bucket::of(at(i64::MAX), Timestamp::from_micros(0)), Bucket::Hour(i32::MAX), "held at the end");
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! The journal on disk, tried from outside: ordinary use, damage, crashes, full disks, against a plain model.
+
+mod basics;
+mod support;
