@@ -3,3 +3,4 @@
 mod client;
 mod errors;
 mod server;
+mod transport;
