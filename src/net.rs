@@ -140,13 +140,15 @@ pub enum TransportFault {
 impl TransportFault {
     /// Names the fault of a request that has no answer.
     pub fn of(error: &reqwest::Error) -> Self {
-        let chain = describe(error);
         if error.is_builder() {
             Self::Request
         } else if error.is_connect() {
-            connect_fault(&chain)
+            connect_fault(error)
         } else if error.is_timeout() {
             Self::Timeout
+        } else if causes(error).any(is_tls_alert) {
+            // With TLS 1.3 a server refuses our certificate, or the lack of one, only after the client's part of the handshake is over.
+            Self::Tls
         } else {
             Self::Broken
         }
@@ -170,30 +172,40 @@ impl TransportFault {
     }
 }
 
-/// reqwest tells connect errors apart by their text alone.
-fn connect_fault(chain: &str) -> TransportFault {
-    let lower = chain.to_ascii_lowercase();
-    if lower.contains("dns error") || lower.contains("failed to lookup address") {
-        TransportFault::Dns
-    } else if ["certificate", "tls", "handshake", "invalid peer", "alert"].iter().any(|word| lower.contains(word)) {
+/// A name that was not found is told by its text alone, and so is a peer that hangs up during the handshake.
+fn connect_fault(error: &reqwest::Error) -> TransportFault {
+    let text = describe(error).to_ascii_lowercase();
+    if causes(error).any(|cause| rustls_error(cause).is_some()) || text.contains("tls handshake") {
         TransportFault::Tls
+    } else if text.contains("dns error") || text.contains("failed to lookup address") {
+        TransportFault::Dns
     } else {
         TransportFault::Connect
     }
 }
 
+fn is_tls_alert(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(rustls_error(cause), Some(rustls::Error::AlertReceived(_)))
+}
+
+/// The error of the TLS library, also where it is wrapped, once or more, in one of the operating system's kind.
+fn rustls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(wrapper) => rustls_error(wrapper.get_ref()?),
+        None => cause.downcast_ref::<rustls::Error>(),
+    }
+}
+
+/// What lies behind an error, outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| (*cause).source())
+}
+
 /// The causes of an error, outermost first, without the URL: it may be a secret.
 pub fn describe(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if causes.last() != Some(&text) {
-            causes.push(text);
-        }
-        source = cause.source();
-    }
-    if causes.is_empty() { "the request failed".to_owned() } else { causes.join(": ") }
+    let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.dedup();
+    if texts.is_empty() { "the request failed".to_owned() } else { texts.join(": ") }
 }
 
 /// Why an answer could not be read to its end.

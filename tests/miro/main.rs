@@ -2,4 +2,6 @@
 
 mod client;
 mod errors;
+mod oauth;
 mod server;
+mod transport;
