@@ -162,7 +162,6 @@ async fn each_answer_is_taken_for_what_it_means() {
     let coded = |status, code: &str| Answer::new(status, format!(r#"{{"error":{{"code":"{code}","message":"Something."}}}}"#));
     for (status, class) in [
         (302, Config),
-        (400, Rejected),
         (403, Auth),
         (404, Config),
         (405, Config),
@@ -178,6 +177,8 @@ async fn each_answer_is_taken_for_what_it_means() {
         check(Answer::new(status, ""), class).await;
         check(coded(status, "Something"), class).await;
     }
+    check(coded(400, "InvalidPayload"), Rejected).await;
+    check(Answer::new(400, "<html>Bad Request</html>"), Config).await;
     check(coded(400, "RecordsTimeRangeIsMoreThan30Minutes"), TooLarge).await;
     check(coded(400, "InvalidStream"), Config).await;
     check(coded(413, "ContentLengthLimitExceeded"), TooLarge).await;

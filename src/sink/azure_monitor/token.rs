@@ -83,7 +83,11 @@ impl Tokens {
         let asked = tokio::time::timeout(self.timeout, current.credential.get_token(&scopes, None)).await;
         match asked {
             Ok(Ok(token)) => Ok(SecretString::from(token.token.secret())),
-            Ok(Err(error)) => Err(self.failure(&error, current.secret.as_ref())),
+            Ok(Err(error)) => {
+                // The library keeps a projected token for ten minutes; the next attempt has to read the file again.
+                self.forget();
+                Err(self.failure(&error, current.secret.as_ref()))
+            }
             Err(_) => Err(SinkError::new(
                 ErrorClass::Retryable,
                 format!("get an access token from {} within {:?}; check that it can be reached from here", self.issuer(), self.timeout),
