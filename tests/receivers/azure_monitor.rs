@@ -45,7 +45,7 @@ impl Cloud {
             dcr_id: self.config.dcr_id.clone(),
             credential: self.client_secret(Secret::literal(self.config.client_secret.clone())),
             authority: self.azure.entra().url().parse().expect("a URL"),
-            scope: String::new(),
+            scope: format!("{}/.default", self.config.audience),
             audit_stream: "Custom-MiroAuditLogs_CL".to_owned(),
             content_stream: "Custom-MiroContentLogs_CL".to_owned(),
             ai_stream: "Custom-MiroAiLogs_CL".to_owned(),
