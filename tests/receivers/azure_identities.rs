@@ -106,11 +106,9 @@ async fn an_authority_whose_certificate_is_not_trusted_is_named() {
     assert!(fault.to_string().contains("tls.ca_file"), "{fault}");
 }
 
-#[test]
-fn secrets_and_tokens_are_never_sent_in_clear() {
-    let cloud = || async { Cloud::start() };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let cloud = runtime.block_on(cloud());
+#[tokio::test]
+async fn secrets_and_tokens_are_never_sent_in_clear() {
+    let cloud = Cloud::start();
     let refused = |settings: AzureMonitorSettings| {
         let connection = Connection { timeout: TIMEOUT, tls: Default::default() };
         AzureMonitorSink::new(settings, &connection).expect_err("refused").to_string()
@@ -133,6 +131,23 @@ async fn a_workload_identity_delivers_with_its_projected_token() {
     assert_eq!(outcome(&sink, &Events::ordinary(3)).await, Ok(Receipt::All));
     assert_eq!(cloud.azure.ingest().ledger().len(), 3);
     assert_eq!(cloud.azure.entra().ledger().counts().requests, 1);
+}
+
+#[tokio::test]
+async fn a_projected_token_that_was_refused_is_read_again() {
+    let cloud = Cloud::start();
+    let file = TempFile::new("an-expired-projected-token");
+    let credential = AzureCredential::WorkloadIdentity {
+        tenant_id: Some(cloud.config.tenant_id.clone()),
+        client_id: Some(cloud.config.client_id.clone()),
+        token_file: Some(file.path.clone()),
+    };
+    let sink = cloud.sink_with(AzureMonitorSettings { credential, ..cloud.settings() }, TIMEOUT);
+    let fault = error(&sink, &Events::ordinary(1)).await;
+    assert_eq!(fault.class(), ErrorClass::Auth);
+    assert_clean(&fault, &fault.to_string(), &["an-expired-projected-token"]);
+    file.write(&cloud.config.client_assertion);
+    assert_eq!(outcome(&sink, &Events::ordinary(1)).await, Ok(Receipt::All));
 }
 
 #[tokio::test]
@@ -182,6 +197,7 @@ async fn a_managed_identity_delivers_with_the_token_of_its_machine() {
 async fn deliver_with_the_managed_identity(endpoint: &str) {
     let var = |name: &str| std::env::var(name).expect("set by the outer test");
     let client_id = Some(var("MIRO_SIEM_TEST_CLIENT")).filter(|id| !id.is_empty());
+    // Only for the settings that both processes share.
     let template = Cloud::start();
     let settings = AzureMonitorSettings {
         endpoint: endpoint.parse().expect("a URL"),

@@ -45,7 +45,7 @@ impl Cloud {
             dcr_id: self.config.dcr_id.clone(),
             credential: self.client_secret(Secret::literal(self.config.client_secret.clone())),
             authority: self.azure.entra().url().parse().expect("a URL"),
-            scope: String::new(),
+            scope: format!("{}/.default", self.config.audience),
             audit_stream: "Custom-MiroAuditLogs_CL".to_owned(),
             content_stream: "Custom-MiroContentLogs_CL".to_owned(),
             ai_stream: "Custom-MiroAiLogs_CL".to_owned(),
@@ -162,7 +162,6 @@ async fn each_answer_is_taken_for_what_it_means() {
     let coded = |status, code: &str| Answer::new(status, format!(r#"{{"error":{{"code":"{code}","message":"Something."}}}}"#));
     for (status, class) in [
         (302, Config),
-        (400, Rejected),
         (403, Auth),
         (404, Config),
         (405, Config),
@@ -178,6 +177,8 @@ async fn each_answer_is_taken_for_what_it_means() {
         check(Answer::new(status, ""), class).await;
         check(coded(status, "Something"), class).await;
     }
+    check(coded(400, "InvalidPayload"), Rejected).await;
+    check(Answer::new(400, "<html>Bad Request</html>"), Config).await;
     check(coded(400, "RecordsTimeRangeIsMoreThan30Minutes"), TooLarge).await;
     check(coded(400, "InvalidStream"), Config).await;
     check(coded(413, "ContentLengthLimitExceeded"), TooLarge).await;

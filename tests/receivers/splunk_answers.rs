@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use miro_siem::sink::{ErrorClass, Receipt, Sink as _, Verdict};
+use miro_siem::{
+    config::settings::{Compression, SplunkHecSettings},
+    sink::{ErrorClass, Receipt, Sink as _, Verdict},
+};
 use testbed::{
-    faults::{Answer, Fault, RetryAfter},
+    faults::{Answer, Fault, RetryAfter, Take},
     hec::{Condition, Edition},
 };
 
@@ -192,7 +195,7 @@ async fn one_poison_event_anywhere_in_a_batch_is_set_aside_and_every_other_arriv
 #[tokio::test]
 async fn an_index_that_the_token_may_not_write_to_is_a_fault_of_configuration_and_keeps_everything() {
     let hec = receiver(|config| config.indexes = vec!["main".to_owned()]);
-    let settings = miro_siem::config::settings::SplunkHecSettings { index: Some("mian".to_owned()), ..settings(&hec.url()) };
+    let settings = SplunkHecSettings { index: Some("mian".to_owned()), ..settings(&hec.url()) };
     let fault = error(&sink_with(settings, TIMEOUT), &Events::ordinary(3)).await;
     assert_eq!(fault.class(), ErrorClass::Config);
     assert!(fault.to_string().contains("check index"), "{fault}");
@@ -232,6 +235,18 @@ async fn each_fault_of_the_way_is_taken_for_what_it_means() {
     let fault = error(&nowhere, &Events::ordinary(1)).await;
     assert_eq!(fault.class(), ErrorClass::Retryable);
     assert!(fault.to_string().contains("no-such-host.invalid"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_before_the_body_is_read_is_heard() {
+    let records: Vec<String> = (0..40).map(|n| format!(r#"{{"id":"event#{n}","state":"{}"}}"#, "x".repeat(100_000))).collect();
+    let plain = |url: &str| SplunkHecSettings { compression: Compression::None, ..settings(url) };
+    for round in 0..20 {
+        let hec = receiver(|_| ());
+        hec.faults().next(1, Fault { take: Take::Unread, ..Fault::answer(Answer::new(413, "too large")) });
+        let sink = sink_with(plain(&hec.url()), TIMEOUT);
+        assert_eq!(outcome(&sink, &Events::audit(&records)).await, Err(ErrorClass::TooLarge), "{round}");
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use tokio::{
 /// Long enough for a busy machine, short enough for a test that waits for it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// For tests in which the receiver does not answer.
-pub(crate) const SHORT: Duration = Duration::from_millis(400);
+pub(crate) const SHORT: Duration = Duration::from_millis(1_500);
 
 pub(crate) fn connection(timeout: Duration) -> Connection {
     Connection { timeout, tls: TlsSettings::default() }

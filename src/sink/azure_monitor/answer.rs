@@ -40,7 +40,8 @@ fn class(context: &Context<'_>, code: &str) -> (ErrorClass, String) {
         // A table of the Auxiliary plan; parts of the batch span less time.
         400 if code == "RecordsTimeRangeIsMoreThan30Minutes" => (ErrorClass::TooLarge, "the table takes 30 minutes of events at a time"),
         400 if names_configuration(code) => (ErrorClass::Config, "check dcr_id and the stream's name in the sink's table"),
-        400 => (ErrorClass::Rejected, "it cannot read something in the request"),
+        // Azure always gives a code; without one it is somebody else who speaks, and no event may be given up for that.
+        400 if !code.is_empty() => (ErrorClass::Rejected, "it cannot read something in the request"),
         401 => (ErrorClass::Auth, "a new access token was refused too; check scope and authority, which depend on the cloud"),
         403 => {
             let mend = format!(

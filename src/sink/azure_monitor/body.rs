@@ -6,6 +6,7 @@
 
 use std::{borrow::Cow, fmt, fmt::Write as _};
 
+use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -24,7 +25,7 @@ pub(super) const FIELD_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Rows {
     array: Vec<u8>,
     /// For each record of the batch, why it is not among the rows.
-    pub(super) refused: Vec<Option<String>>,
+    refused: Vec<Option<String>>,
 }
 
 impl Rows {
@@ -37,15 +38,16 @@ impl Rows {
         Self { array, refused }
     }
 
-    /// What is sent; `None` without rows.
-    pub(super) fn body(&self, compression: Compression) -> Option<Cow<'_, [u8]>> {
+    /// What is sent, `None` without rows; and the refusals.
+    pub(super) fn into_body(self, compression: Compression) -> (Option<Bytes>, Vec<Option<String>>) {
         if self.refused.iter().all(Option::is_some) {
-            return None;
+            return (None, self.refused);
         }
-        Some(match compression {
-            Compression::Gzip => Cow::Owned(http::gzip(&self.array, super::GZIP_LEVEL)),
-            Compression::None | Compression::Zstd => Cow::Borrowed(&self.array),
-        })
+        let body = match compression {
+            Compression::Gzip => http::gzip(&self.array),
+            Compression::None | Compression::Zstd => self.array,
+        };
+        (Some(Bytes::from(body)), self.refused)
     }
 }
 

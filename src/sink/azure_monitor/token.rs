@@ -65,11 +65,10 @@ impl Tokens {
     }
 
     fn over(settings: &AzureMonitorSettings, timeout: Duration, wire: Arc<dyn HttpClient>) -> Self {
-        let scope = if settings.scope.is_empty() { scope_of(&settings.endpoint).to_owned() } else { settings.scope.clone() };
         Self {
             credential: settings.credential.clone(),
             authority: settings.authority.clone(),
-            scope,
+            scope: settings.scope.clone(),
             timeout,
             transport: Transport::new(wire),
             current: Mutex::default(),
@@ -83,7 +82,11 @@ impl Tokens {
         let asked = tokio::time::timeout(self.timeout, current.credential.get_token(&scopes, None)).await;
         match asked {
             Ok(Ok(token)) => Ok(SecretString::from(token.token.secret())),
-            Ok(Err(error)) => Err(self.failure(&error, current.secret.as_ref())),
+            Ok(Err(error)) => {
+                // The library keeps a projected token for ten minutes; the next attempt has to read the file again.
+                self.forget();
+                Err(self.failure(&error, current.secret.as_ref()))
+            }
             Err(_) => Err(SinkError::new(
                 ErrorClass::Retryable,
                 format!("get an access token from {} within {:?}; check that it can be reached from here", self.issuer(), self.timeout),
@@ -200,18 +203,6 @@ impl fmt::Debug for Tokens {
 
 fn authority_name(authority: &Url) -> String {
     Receiver::new("Microsoft Entra", authority).to_string()
-}
-
-/// The scope of the cloud that an endpoint belongs to ("Logs Ingestion API": public, US Government, China).
-fn scope_of(endpoint: &Url) -> &'static str {
-    let host = endpoint.host_str().unwrap_or_default();
-    if host.ends_with(".azure.us") {
-        "https://monitor.azure.us/.default"
-    } else if host.ends_with(".azure.cn") {
-        "https://monitor.azure.cn/.default"
-    } else {
-        "https://monitor.azure.com/.default"
-    }
 }
 
 /// Our connections in the form that the library asks for: with our timeout, and with a cap on the answer.

@@ -84,10 +84,8 @@ fn a_credential_that_no_header_can_carry_is_refused_without_showing_it() {
 #[test]
 fn gzip_is_read_back_as_it_was() {
     for body in [&b""[..], b"{}", &[7; 100_000]] {
-        for level in [1, 6] {
-            let mut plain = Vec::new();
-            flate2::read::GzDecoder::new(&*gzip(body, level)).read_to_end(&mut plain).expect("gzip");
-            assert_eq!(plain, body);
-        }
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*gzip(body)).read_to_end(&mut plain).expect("gzip");
+        assert_eq!(plain, body);
     }
 }

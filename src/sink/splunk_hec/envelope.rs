@@ -131,7 +131,7 @@ fn push_time(body: &mut Vec<u8>, time: Timestamp) {
     let fraction = micros % 1_000_000;
     push_digits(body, micros / 1_000_000, 1);
     body.push(b'.');
-    if fraction % 1_000 == 0 { push_digits(body, fraction / 1_000, 3) } else { push_digits(body, fraction, 6) }
+    if fraction.is_multiple_of(1_000) { push_digits(body, fraction / 1_000, 3) } else { push_digits(body, fraction, 6) }
 }
 
 /// A number with at least that many digits.
@@ -159,7 +159,17 @@ fn push_string(body: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+    use crate::{
+        config::{
+            Secret,
+            settings::{Compression, IndexerAck},
+        },
+        event::{EventId, OrgName, Position},
+    };
 
     fn check_time(micros: i64, expected: &str) {
         let mut text = Vec::new();
@@ -198,5 +208,60 @@ mod tests {
         check(b"", r#""""#);
         check(b"CEF:0|Miro\\|x", r#""CEF:0|Miro\\|x""#);
         check(b"\xff", "\"\u{fffd}\"");
+    }
+
+    fn settings(text: &str) -> SplunkHecSettings {
+        SplunkHecSettings {
+            url: "https://splunk.example.com:8088".parse().expect("a URL"),
+            token: Secret::literal("t"),
+            ack: IndexerAck::Off,
+            ack_timeout: std::time::Duration::from_secs(1),
+            compression: Compression::None,
+            index: Some(text.to_owned()),
+            source: Some(text.to_owned()),
+            sourcetype: None,
+            host: Some(text.to_owned()),
+        }
+    }
+
+    fn event(id: &str, micros: Option<i64>) -> Event {
+        Event {
+            position: Position(1),
+            id: EventId::new(id),
+            time: micros.map(Timestamp::from_micros),
+            collected_at: Timestamp::from_micros(1),
+            origin: Origin::Live,
+            raw: Vec::new().into(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_names_and_ids_hold_every_envelope_reads_back_and_its_event_is_untouched(
+            text in any::<String>(),
+            events in prop::collection::vec((any::<String>(), any::<Option<i64>>(), any::<i64>()), 1..5),
+        ) {
+            let stream = StreamId::new(OrgName::new(&text), StreamKind::Audit);
+            let (mut all, mut payloads, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+            for (id, micros, number) in &events {
+                all.push(event(id, *micros));
+                payloads.extend_from_slice(format!("{{\"n\" :  {number}}}").as_bytes());
+                ends.push(payloads.len());
+            }
+            let batch = Batch::new(&stream, &all, &payloads, &ends);
+            let body = Envelopes::new(&settings(&text), Provenance::On, &stream).encode(&batch);
+            let lines: Vec<&[u8]> = body.strip_suffix(b"\n").expect("a last line").split(|byte| *byte == b'\n').collect();
+            prop_assert_eq!(lines.len(), events.len());
+            for (n, line) in lines.into_iter().enumerate() {
+                let envelope: Value = serde_json::from_slice(line).expect("JSON");
+                prop_assert_eq!(envelope["fields"]["miro_event_id"].as_str(), Some(events[n].0.as_str()));
+                for value in [&envelope["fields"]["miro_org"], &envelope["host"], &envelope["source"], &envelope["index"]] {
+                    prop_assert_eq!(value.as_str(), Some(text.as_str()));
+                }
+                prop_assert_eq!(envelope.get("time").is_some(), events[n].1.is_some());
+                let tail = format!("\"event\":{}}}", String::from_utf8_lossy(batch.payload(n)));
+                prop_assert!(line.ends_with(tail.as_bytes()));
+            }
+        }
     }
 }
