@@ -167,9 +167,9 @@ tls = {{ ca_file = "{ca}", cert_file = "{cert}", key_file = "{key}" }}
     /// What every receiver has: name and what it saw.
     pub(crate) fn seen(&self) -> Vec<(&'static str, Seen)> {
         vec![
-            ("splunk", Seen::of_ledger(self.hec.ledger())),
-            ("sentinel", Seen::of_ledger(self.azure.ingest().ledger())),
-            ("sumo", Seen::of_ledger(self.sumo.ledger())),
+            ("splunk", Seen::of_ledger(self.hec.ledger(), Form::Exact)),
+            ("sentinel", Seen::of_ledger(self.azure.ingest().ledger(), Form::Columns)),
+            ("sumo", Seen::of_ledger(self.sumo.ledger(), Form::OneLine)),
             ("archive", Seen::of_files(&self.archive())),
             ("syslog", Seen::of_file(&self.rsyslog.tcp_file)),
             ("syslog_tls", Seen::of_file(&self.rsyslog.tls_file)),
@@ -178,21 +178,40 @@ tls = {{ ca_file = "{ca}", cert_file = "{cert}", key_file = "{key}" }}
 
     /// How many different events a receiver has, by name.
     pub(crate) fn counts(&self) -> Vec<(&'static str, usize)> {
-        self.seen().into_iter().map(|(name, seen)| (name, seen.0.len())).collect()
+        self.seen().into_iter().map(|(name, seen)| (name, seen.len())).collect()
     }
 }
 
+/// In which form a receiver gets an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Byte for byte.
+    Exact,
+    /// Byte for byte on one line.
+    OneLine,
+    /// Byte for byte, unless a field is larger than its column: then it is marked.
+    Columns,
+}
+
 /// What a receiver saw: for each id how often, the digest of the first arrival, and whether a later one differed.
-#[derive(Default)]
-pub(crate) struct Seen(BTreeMap<String, (u32, Digest, bool)>);
+pub(crate) struct Seen {
+    events: BTreeMap<String, (u32, Digest, bool)>,
+    form: Form,
+}
 
 impl Seen {
-    fn of_ledger(ledger: &Ledger) -> Self {
-        Self(ledger.lines().into_iter().map(|line| (line.id, (line.times_seen, line.digest, line.times_altered > 0))).collect())
+    fn of_ledger(ledger: &Ledger, form: Form) -> Self {
+        let events = ledger.lines().into_iter().map(|line| (line.id, (line.times_seen, line.digest, line.times_altered > 0))).collect();
+        Self { events, form }
+    }
+
+    /// How many different events.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
     }
 
     fn of_files(dir: &Path) -> Self {
-        let mut seen = Self::default();
+        let mut seen = Self { events: BTreeMap::new(), form: Form::OneLine };
         let Ok(entries) = fs::read_dir(dir) else { return seen };
         for entry in entries {
             seen.add_file(&entry.expect("the directory can be read").path());
@@ -201,7 +220,7 @@ impl Seen {
     }
 
     fn of_file(path: &Path) -> Self {
-        let mut seen = Self::default();
+        let mut seen = Self { events: BTreeMap::new(), form: Form::OneLine };
         if path.exists() {
             seen.add_file(path);
         }
@@ -214,7 +233,7 @@ impl Seen {
             let head: Head = serde_json::from_slice(line)
                 .unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), String::from_utf8_lossy(line)));
             let digest = Digest::of(line);
-            let entry = self.0.entry(head.id).or_insert((0, digest, false));
+            let entry = self.events.entry(head.id).or_insert((0, digest, false));
             entry.0 += 1;
             entry.2 |= entry.1 != digest;
         }
@@ -223,20 +242,24 @@ impl Seen {
     /// Compares with the truth.
     pub(crate) fn difference(&self, truth: &Truth) -> Difference {
         let mut difference = Difference::default();
-        for (id, digest) in truth {
-            match self.0.get(id) {
-                None => difference.missing.push(id.clone()),
-                Some((times, seen, altered)) => {
-                    if seen != digest || *altered {
-                        difference.altered.push(id.clone());
-                    }
-                    if *times > 1 {
-                        difference.repeated.push(id.clone());
-                    }
-                }
+        for (id, fact) in truth {
+            let Some((times, digest, varied)) = self.events.get(id) else {
+                difference.missing.push(id.clone());
+                continue;
+            };
+            let altered = match self.form {
+                Form::Exact => *digest != fact.exact,
+                Form::OneLine => *digest != fact.one_line,
+                Form::Columns => *digest != fact.exact && !fact.oversized,
+            };
+            if altered || *varied {
+                difference.altered.push(id.clone());
+            }
+            if *times > 1 {
+                difference.repeated.push(id.clone());
             }
         }
-        difference.unexpected = self.0.keys().filter(|id| !truth.contains_key(*id)).cloned().collect();
+        difference.unexpected = self.events.keys().filter(|id| !truth.contains_key(*id)).cloned().collect();
         difference
     }
 }

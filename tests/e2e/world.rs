@@ -6,8 +6,28 @@ use chrono::{DateTime, TimeDelta, Utc};
 use miro_simulator::{FaultPlan, Running, SimConfig, Simulator, Stream};
 use testbed::ledger::Digest;
 
-/// What was visible: id and digest of the bytes, by stream.
-pub(crate) type Truth = BTreeMap<String, Digest>;
+/// What was visible, by id.
+pub(crate) type Truth = BTreeMap<String, Fact>;
+
+/// One event that was visible.
+pub(crate) struct Fact {
+    /// Of the bytes that Miro sent.
+    pub(crate) exact: Digest,
+    /// Of the same with line breaks between JSON tokens replaced by spaces, which is how one record per line has to travel.
+    pub(crate) one_line: Digest,
+    /// Whether a field is larger than Azure stores.
+    pub(crate) oversized: bool,
+}
+
+/// Azure cuts fields above this many bytes (Logs Ingestion API, service limits).
+const AZURE_FIELD_BYTES_MAX: usize = 64 * 1024;
+
+impl Fact {
+    fn of(raw: &[u8]) -> Self {
+        let one_line: Vec<u8> = raw.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
+        Self { exact: Digest::of(raw), one_line: Digest::of(&one_line), oversized: raw.len() > AZURE_FIELD_BYTES_MAX }
+    }
+}
 
 /// An organisation of that size, with faults or without.
 pub(crate) async fn organisation(days: u32, audit_events: u64, content_events: u64, faults: FaultPlan) -> Running {
@@ -30,7 +50,7 @@ pub(crate) async fn organisation(days: u32, audit_events: u64, content_events: u
 pub(crate) fn truth(simulator: &Running, streams: &[Stream], from: DateTime<Utc>) -> Truth {
     let until = Utc::now() + TimeDelta::days(1);
     let events = streams.iter().flat_map(|stream| simulator.sim().truth_iter(*stream, from, until));
-    events.map(|event| (event.id.expect("the organisation has whole records only"), Digest::of(&event.raw))).collect()
+    events.map(|event| (event.id.expect("the organisation has whole records only"), Fact::of(&event.raw))).collect()
 }
 
 /// The token that may read everything.
