@@ -9,6 +9,7 @@ use super::{
     driver::Limits,
     file::{FileSink, TemplateError},
     stdout::StdoutSink,
+    syslog::SyslogSink,
 };
 use crate::{
     config::settings::{Provenance, SinkKindSettings, SinkSettings},
@@ -96,7 +97,11 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
         SinkKindSettings::SplunkHec(_) => return missing("splunk_hec"),
         SinkKindSettings::AzureMonitor(_) => return missing("azure_monitor"),
         SinkKindSettings::Sumo(_) => return missing("sumo"),
-        SinkKindSettings::Syslog(_) => return missing("syslog"),
+        SinkKindSettings::Syslog(syslog) => {
+            let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)
+                .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
+            (Arc::new(sink), LINES)
+        }
     };
     Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })
 }

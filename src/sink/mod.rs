@@ -23,6 +23,7 @@ pub mod file;
 mod names;
 mod ndjson;
 pub mod stdout;
+pub mod syslog;
 
 pub use build::{BuildError, Built, build};
 
