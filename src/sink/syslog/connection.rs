@@ -18,8 +18,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSAL_WAIT: Duration = Duration::from_millis(200);
 /// How long to look whether the peer has closed: enough for the runtime to take notice of what has arrived already.
 const GLANCE: Duration = Duration::from_millis(1);
+const REFUSED_IN_SILENCE: &str = "if the receiver wants a client certificate, check tls.cert_file, tls.key_file and what it accepts";
+/// Once everything is confirmed, how long the connection must stay open: a receiver that is going down closes it about now.
+const GRACE: Duration = Duration::from_millis(20);
 /// How often to look whether the peer's kernel has confirmed everything; the driver's timeout ends it.
-const QUEUE_WAITS_MS: [u64; 8] = [0, 1, 2, 5, 10, 20, 50, 100];
+const QUEUE_WAITS_MS: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 
 /// An open connection.
 #[derive(Debug)]
@@ -66,12 +69,10 @@ impl Connection {
         let mut connection = Self { io: Io::Tls(Box::new(stream)), local, peer };
         match connection.look(REFUSAL_WAIT).await {
             Seen::Open => Ok(connection),
-            Seen::Closed => Err(SinkError::new(
-                ErrorClass::Retryable,
-                format!(
-                    "{target} closed the connection right after the TLS handshake; if it wants a client certificate, set tls.cert_file and tls.key_file"
-                ),
-            )),
+            Seen::Closed => {
+                let message = format!("failed to open TLS to {target}: it closed the connection after the handshake; {REFUSED_IN_SILENCE}");
+                Err(SinkError::new(ErrorClass::Retryable, message))
+            }
             Seen::Failed(error) => Err(tls_fault(target, &error)),
         }
     }
@@ -86,17 +87,20 @@ impl Connection {
     pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.io.write_all(bytes).await?;
         for wait in QUEUE_WAITS_MS.into_iter().chain(std::iter::repeat(100)) {
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            match self.look(GLANCE).await {
-                Seen::Open => {}
-                Seen::Closed => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the receiver closed the connection")),
-                Seen::Failed(error) => return Err(error),
-            }
+            self.stays_open(Duration::from_millis(wait)).await?;
             if send_queue::unconfirmed_bytes(self.local, self.peer).unwrap_or(0) == 0 {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        self.stays_open(GRACE).await
+    }
+
+    async fn stays_open(&mut self, wait: Duration) -> io::Result<()> {
+        match self.look(wait).await {
+            Seen::Open => Ok(()),
+            Seen::Closed => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the receiver closed the connection")),
+            Seen::Failed(error) => Err(error),
+        }
     }
 
     /// Says goodbye where the protocol has a word for it (RFC 5425 section 4.4: close_notify).
@@ -170,7 +174,8 @@ fn tls_fault(target: &Target, error: &io::Error) -> SinkError {
         }
         Some(rustls::Error::InvalidMessage(_)) => (ErrorClass::Config, "the other side does not speak TLS; check the port, or use tcp://"),
         Some(_) => (ErrorClass::Config, "check the TLS settings of both sides"),
-        None => (ErrorClass::Retryable, "the connection ended in the TLS handshake"),
+        // GnuTLS says nothing when it refuses a client; a receiver that is being restarted looks the same.
+        None => (ErrorClass::Retryable, REFUSED_IN_SILENCE),
     };
     SinkError::new(class, format!("failed to open TLS to {target}: {error}; {mend}"))
 }

@@ -211,7 +211,7 @@ mod tests {
             r#"{"id":"1","n":1.50,"event":"x","a":[1, 2],"_miro_siem":{TRUNCATED}}"#,
             r#","left_out":["details","context","other"]"#,
         );
-        check(&raw, 195, r#"{"id":"1","event":"x","_miro_siem":{TRUNCATED}}"#, r#","left_out":["details","context","other","a","n"]"#);
+        check(&raw, 193, r#"{"id":"1","event":"x","_miro_siem":{TRUNCATED}}"#, r#","left_out":["details","context","other","a","n"]"#);
         check(&raw, 180, r#"{"id":"1","time":"2026-01-31T09:30:10.840Z","_miro_siem":{TRUNCATED}}"#, "");
     }
 
