@@ -13,6 +13,7 @@ use super::{
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
     sumo::{self, SumoSink},
+    syslog::SyslogSink,
 };
 use crate::{
     config::settings::{IndexerAck, Provenance, SinkKindSettings, SinkSettings},
@@ -69,14 +70,6 @@ pub enum BuildError {
         /// What is wrong.
         source: http::BuildError,
     },
-    /// This build has no sink of that type.
-    #[error("sinks.{sink}: this build of miro-siem has no sink of the type {kind}")]
-    Missing {
-        /// The sink.
-        sink: SinkName,
-        /// The type.
-        kind: &'static str,
-    },
 }
 
 /// What a kind of sink is sent at once where the configuration does not say.
@@ -96,7 +89,6 @@ const LINES: Defaults = Defaults { events_max: 2_000, bytes_max: 2 << 20, extra_
 pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
     let sink_name = || settings.name.clone();
     let http = |source| BuildError::Http { sink: sink_name(), source };
-    let missing = |kind| Err(BuildError::Missing { sink: sink_name(), kind });
     let (sink, defaults): (Arc<dyn Sink>, Defaults) = match &settings.kind {
         SinkKindSettings::Stdout => {
             let sink = StdoutSink::new().map_err(|source| BuildError::Io { sink: sink_name(), action: "start a thread", source })?;
@@ -122,7 +114,11 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
             let sink = SumoSink::new(sumo.clone(), &connection(settings)).map_err(http)?;
             (Arc::new(sink), http_defaults(sumo::DEFAULT_BATCH_EVENTS, sumo::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::On))
         }
-        SinkKindSettings::Syslog(_) => return missing("syslog"),
+        SinkKindSettings::Syslog(syslog) => {
+            let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)
+                .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
+            (Arc::new(sink), LINES)
+        }
     };
     Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })
 }

@@ -27,6 +27,7 @@ mod ndjson;
 pub mod splunk_hec;
 pub mod stdout;
 pub mod sumo;
+pub mod syslog;
 
 pub use build::{BuildError, Built, build};
 

@@ -1,23 +1,13 @@
 //! Which events a sink takes, by their names.
 //!
-//! A pattern is a whole name in which `*` stands for any text and `?` for any one character; case counts. An event's names are
-//!
-//! | stream | names |
-//! |---|---|
-//! | audit | `event`, such as `board_opened` |
-//! | content | `actionType`, such as `delete`; and with the item's type before it, such as `widget.delete` |
-//! | ai | `eventType` (or `logType`), and `surface` (or `aiFeatureName`) |
-//! | licenses | none |
+//! A pattern is a whole name in which `*` stands for any text and `?` for any one character; case counts. What an event's names are
+//! is said in `names.rs`.
 //!
 //! With `include_events`, an event is taken if one of its names matches one of them; with `exclude_events`, it is left out if one of
 //! its names matches one of those, whatever is included. **An event without a readable name is always taken**, and so is a record whose
 //! id or time could not be read: a filter must not hide what nobody has understood.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::names;
 use crate::{
     config::settings::FilterSettings,
     event::{Event, StreamKind},
@@ -44,8 +34,7 @@ impl Filter {
         if (self.include.is_empty() && self.exclude.is_empty()) || is_undecodable(event) {
             return true;
         }
-        let Ok(head) = serde_json::from_slice::<Head<'_>>(&event.raw) else { return true };
-        let names = head.names(self.kind);
+        let names = names::of(self.kind, &event.raw);
         if names.is_empty() {
             return true;
         }
@@ -57,47 +46,6 @@ impl Filter {
 /// The journal keeps a record without a readable time as such, and one without an id under an id of ours.
 fn is_undecodable(event: &Event) -> bool {
     event.time.is_none() || event.id.as_bytes().starts_with(b"undecodable-")
-}
-
-/// The members that hold a name, whatever type they have.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head<'a> {
-    #[serde(borrow)]
-    event: Option<&'a RawValue>,
-    #[serde(borrow)]
-    action_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    item_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    event_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    log_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    surface: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ai_feature_name: Option<&'a RawValue>,
-}
-
-impl<'a> Head<'a> {
-    fn names(&self, kind: StreamKind) -> Vec<Cow<'a, str>> {
-        match kind {
-            StreamKind::Audit => text(self.event).into_iter().collect(),
-            StreamKind::Content => {
-                let action = text(self.action_type);
-                let both = action.as_ref().zip(text(self.item_type)).map(|(action, item)| Cow::Owned(format!("{item}.{action}")));
-                action.into_iter().chain(both).collect()
-            }
-            StreamKind::Ai => [self.event_type, self.log_type, self.surface, self.ai_feature_name].into_iter().filter_map(text).collect(),
-            StreamKind::Licenses => Vec::new(),
-        }
-    }
-}
-
-/// A member's text, if it is one. `Cow<str>` on its own would always copy.
-fn text(member: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    let json = member?.get();
-    serde_json::from_str::<&str>(json).map(Cow::Borrowed).or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned)).ok()
 }
 
 /// A name with `*` and `?` in it.

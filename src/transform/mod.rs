@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod filter;
+pub(crate) mod names;
 pub mod raw;
 
 pub use filter::Filter;

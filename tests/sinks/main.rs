@@ -7,3 +7,4 @@ mod any_script;
 mod files;
 mod flow;
 mod stdout;
+mod syslog;

@@ -8,6 +8,8 @@ use miro_siem::event::{Event, EventId, OrgName, Origin, Position, StreamId, Stre
 
 mod bench;
 mod journal;
+pub(crate) mod pki;
+pub(crate) mod rsyslog;
 mod scripted;
 
 pub(crate) fn stream(kind: StreamKind) -> StreamId {
