@@ -6,9 +6,10 @@ use super::{Connects, SinkType};
 use crate::config::{
     key::{Defaulted, Key, Optional, Required},
     problem::Faulty,
+    scalar::ByteSize,
     settings::{Compression, FileSettings, Provenance, SinkKindSettings},
     table::Table,
-    value::{ByteSize, FromText, Unfit},
+    value::{FromText, Unfit},
 };
 
 const PATH: Key<Template, Required> = Key::required(

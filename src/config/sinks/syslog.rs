@@ -5,9 +5,9 @@ use crate::config::{
     address::{Facility, Severity, SyslogAddress},
     key::{Defaulted, Key, Optional, Required},
     problem::Faulty,
+    scalar::ByteSize,
     settings::{Provenance, SinkKindSettings, SyslogSettings, SyslogTransport},
     table::Table,
-    value::ByteSize,
 };
 
 /// RFC 5424, section 6.2.5 and 6.2.4.
