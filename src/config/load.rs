@@ -88,8 +88,8 @@ fn built_in(env: &Environment) -> Result<Map<String, Value>, Vec<Problem>> {
     let has_token = env.get(TOKEN_VARIABLE).is_some();
     if !has_token && orgs.is_empty() {
         let message = format!(
-            "there is no configuration: write {DEFAULT_PATH} or name a file with --config, or set {TOKEN_VARIABLE} to collect the audit log \
-             of that token's organisation to standard output"
+            "there is no configuration: write {DEFAULT_PATH} or name a file with --config, or set {TOKEN_VARIABLE} to collect the \
+             audit log of that token's organisation to standard output"
         );
         return Err(vec![nowhere(message)]);
     }

@@ -160,7 +160,7 @@ fn alone(variables: &[(&str, &str)]) -> Loaded {
 
 #[test]
 fn a_token_alone_is_enough() {
-    let loaded = alone(&[("MIRO_ACCESS_TOKEN", "secret"), ("HOME", "/home/me")]);
+    let loaded = alone(&[("MIRO_ACCESS_TOKEN", "secret"), ("HOME", "/users/me")]);
     assert_eq!(loaded.source, Source::Environment);
     assert_eq!(loaded.warnings, []);
     let [org] = loaded.settings.orgs.as_slice() else { panic!("{:?}", loaded.settings.orgs) };
@@ -225,12 +225,12 @@ fn the_state_directory_is_where_the_process_may_write() {
         alone(&all).settings.state.dir
     };
     assert_eq!(dir(&[]), PathBuf::from("/var/lib/miro-siem"));
-    assert_eq!(dir(&[("HOME", "/home/me")]), PathBuf::from("/home/me/.local/state/miro-siem"));
-    assert_eq!(dir(&[("HOME", "/home/me"), ("XDG_STATE_HOME", "/s")]), PathBuf::from("/s/miro-siem"));
+    assert_eq!(dir(&[("HOME", "/users/me")]), PathBuf::from("/users/me/.local/state/miro-siem"));
+    assert_eq!(dir(&[("HOME", "/users/me"), ("XDG_STATE_HOME", "/s")]), PathBuf::from("/s/miro-siem"));
     assert_eq!(dir(&[("XDG_STATE_HOME", "/s"), ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]), PathBuf::from("/var/lib/a"));
     assert_eq!(dir(&[("STATE_DIRECTORY", "/a"), ("MIRO_SIEM__STATE__DIR", "/mine")]), PathBuf::from("/mine"));
     let with_file = |toml: &str, variables| over(&format!("{toml}{ORG}{SINK}"), variables).settings.state.dir;
-    assert_eq!(with_file("", &[("HOME", "/home/me")]), PathBuf::from("/var/lib/miro-siem"));
+    assert_eq!(with_file("", &[("HOME", "/users/me")]), PathBuf::from("/var/lib/miro-siem"));
     assert_eq!(with_file("", &[("STATE_DIRECTORY", "/var/lib/x")]), PathBuf::from("/var/lib/x"));
     assert_eq!(with_file("[state]\ndir = '/mine'\n", &[("STATE_DIRECTORY", "/var/lib/x")]), PathBuf::from("/mine"));
 }
