@@ -49,8 +49,12 @@ impl Environment {
         // In the order of names, so that a variable comes before those that it would swallow.
         for (name, text) in self.overrides() {
             let parts: Vec<&str> = name[ENV_PREFIX.len()..].split("__").collect();
+            // The `config` crate would take brackets and dots in the first part for a path, and `[9999999999]` for that many elements.
+            let is_plain = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
             let placed = if parts.iter().any(|part| part.is_empty()) {
                 Err("names no key: there is nothing between two `__`".to_owned())
+            } else if !parts.iter().all(is_plain) {
+                Err("names no key: a key is made of letters, digits, `_` and `-`".to_owned())
             } else {
                 insert(&mut layer, Some(file), &parts, value(name, text))
             };

@@ -22,13 +22,18 @@ pub(super) struct Contents {
 /// Reads and parses a file.
 pub(super) fn read(path: &Path) -> Result<Contents, Vec<Problem>> {
     let failed = |message: String| vec![at(path, None, String::new(), message)];
-    let format = format_of(path).map_err(failed)?;
     let size = std::fs::metadata(path).map_err(|error| failed(cannot_read(&error)))?.len();
     if size > FILE_BYTES_MAX {
         return Err(failed("is larger than 4 MiB: not a configuration".to_owned()));
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(cannot_read(&error)))?;
-    parse(path, &text, format)
+    parse_named(path, &text)
+}
+
+/// Parses a text that is, or might be, in a file of that name.
+pub(super) fn parse_named(path: &Path, text: &str) -> Result<Contents, Vec<Problem>> {
+    let format = format_of(path).map_err(|message| vec![at(path, None, String::new(), message)])?;
+    parse(path, text, format)
 }
 
 fn cannot_read(error: &std::io::Error) -> String {
@@ -36,7 +41,7 @@ fn cannot_read(error: &std::io::Error) -> String {
 }
 
 /// The format that a file's extension tells.
-pub(super) fn format_of(path: &Path) -> Result<FileFormat, String> {
+fn format_of(path: &Path) -> Result<FileFormat, String> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
         "toml" => Ok(FileFormat::Toml),
@@ -50,12 +55,12 @@ fn at(path: &Path, line: Option<usize>, key: String, message: String) -> Problem
     Problem { place: Place::File { path: path.to_owned(), line }, key, message }
 }
 
-/// Parses a file's text.
-pub(super) fn parse(path: &Path, text: &str, format: FileFormat) -> Result<Contents, Vec<Problem>> {
+fn parse(path: &Path, text: &str, format: FileFormat) -> Result<Contents, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = if format == FileFormat::Toml { toml_lines(path, text)? } else { BTreeMap::new() };
     let values =
         config::File::from_str(text, format).collect().map_err(|error| vec![at(path, None, String::new(), parse_error(&error))])?;
+    // The `config` crate would take brackets and dots in a key of the top for a path, and `[9999999999]` for that many elements.
     let odd: Vec<Problem> = values
         .keys()
         .filter(|key| !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'))
@@ -64,7 +69,7 @@ pub(super) fn parse(path: &Path, text: &str, format: FileFormat) -> Result<Conte
     if !odd.is_empty() {
         return Err(odd);
     }
-    Ok(Contents { values, places: Places { file: Some(path.to_owned()), lines } })
+    Ok(Contents { values, places: Places { file: Some(path.to_owned()), lines, ..Places::default() } })
 }
 
 fn parse_error(error: &ConfigError) -> String {

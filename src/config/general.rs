@@ -7,9 +7,10 @@ use super::{
     key::{Defaulted, Key, Keys, Optional},
     node::Node,
     problem::Faulty,
+    scalar::{ByteSize, Listen},
     settings::{AdminSettings, StateSettings, TlsSettings},
     table::{At, Table},
-    value::{ByteSize, Listen, Value},
+    value::Value,
 };
 
 /// The state directory of a service that has a configuration file.

@@ -64,8 +64,7 @@ fn load_file(path: &Path, env: &Environment) -> Result<Loaded, ConfigErrors> {
 
 /// The configuration that a text holds, as if it were in a file of that name.
 pub fn load_text(path: &Path, text: &str, env: &Environment) -> Result<Loaded, ConfigErrors> {
-    let format = file::format_of(path).map_err(|message| errors(vec![nowhere(message)]))?;
-    let contents = file::parse(path, text, format).map_err(errors)?;
+    let contents = file::parse_named(path, text).map_err(errors)?;
     build(contents, env, Source::File(path.to_owned()), PathBuf::from(env.get("STATE_DIRECTORY").map_or(STATE_DIR, first_path)))
 }
 
@@ -89,15 +88,14 @@ fn built_in(env: &Environment) -> Result<Map<String, Value>, Vec<Problem>> {
     let has_token = env.get(TOKEN_VARIABLE).is_some();
     if !has_token && orgs.is_empty() {
         let message = format!(
-            "there is no configuration: write {DEFAULT_PATH} or name a file with --config, or set {TOKEN_VARIABLE} to collect the audit log \
-             of that token's organisation to standard output"
+            "there is no configuration: write {DEFAULT_PATH} or name a file with --config, or set {TOKEN_VARIABLE} to collect the \
+             audit log of that token's organisation to standard output"
         );
         return Err(vec![nowhere(message)]);
     }
     let mut text = String::new();
-    if has_token && orgs.iter().all(|name| name == "miro") {
-        text.push_str(&format!("[orgs.miro]\ntoken = {{ env = \"{TOKEN_VARIABLE}\" }}\n"));
-        text.push_str(if ["audit", "content", "ai"].iter().any(|stream| sets(env, stream)) { "" } else { "[orgs.miro.audit]\n" });
+    if has_token && orgs.iter().all(|name| name == BUILT_IN_ORG) {
+        text.push_str(&built_in_org(&env.names_in("orgs__miro")));
     }
     if sinks.iter().all(|name| name == "stdout") {
         text.push_str("[sinks.stdout]\ntype = \"stdout\"\n");
@@ -105,9 +103,15 @@ fn built_in(env: &Environment) -> Result<Map<String, Value>, Vec<Problem>> {
     config::File::from_str(&text, FileFormat::Toml).collect().map_err(|error| vec![nowhere(error.to_string())])
 }
 
-/// Whether a variable says something about a stream of the built-in organisation.
-fn sets(env: &Environment, stream: &str) -> bool {
-    env.names_in("orgs__miro").iter().any(|name| name == stream)
+/// The organisation that is there without a file.
+const BUILT_IN_ORG: &str = "miro";
+
+/// What that organisation has beside the keys that variables set.
+fn built_in_org(set: &[String]) -> String {
+    let sets_any = |names: &[&str]| set.iter().any(|name| names.contains(&name.as_str()));
+    let token = if sets_any(&["oauth"]) { String::new() } else { format!("token = {{ env = \"{TOKEN_VARIABLE}\" }}\n") };
+    let audit = if sets_any(&["audit", "content", "ai"]) { "" } else { "audit = {}\n" };
+    format!("[orgs.{BUILT_IN_ORG}]\n{token}{audit}")
 }
 
 /// Where a process without a configuration file may write: what systemd made for it, else the user's own state.
@@ -148,7 +152,9 @@ fn build(contents: Contents, env: &Environment, source: Source, state_dir: PathB
         .map_err(|error| errors(vec![nowhere(format!("the configuration cannot be merged: {error}"))]))?;
     let unmarked = if source == Source::Environment { Origin::BuiltIn } else { Origin::File };
     let root = Node::from_merged(merged.cache, &unmarked);
-    let report = Report::new(contents.places);
+    let mut places = contents.places;
+    root.variables("", &mut places.variables);
+    let report = Report::new(places);
     let settings = settings(&report, &root, state_dir);
     if let Source::File(path) = &source {
         compare::warn_of_readable_secrets(&report, path);

@@ -35,6 +35,7 @@ mod node;
 mod org;
 mod problem;
 pub mod reference;
+mod scalar;
 mod secret_value;
 mod sinks;
 mod table;

@@ -62,7 +62,21 @@ impl Node {
             ValueKind::Array(list) => Kind::List(list.into_iter().map(|node| Self::from_merged(node, unmarked)).collect()),
             ValueKind::Table(table) => Kind::Table(table.into_iter().map(|(key, node)| (key, Self::from_merged(node, unmarked))).collect()),
         };
+        let origin = made_by_variables(&kind).unwrap_or(origin);
         Self { kind, origin }
+    }
+
+    /// Notes the variable of every key that comes from one.
+    pub(super) fn variables(&self, key: &str, found: &mut BTreeMap<String, String>) {
+        if let Origin::Environment(name) = &self.origin {
+            found.insert(key.to_owned(), name.clone());
+        }
+        if let Kind::Table(table) = &self.kind {
+            for (name, node) in table {
+                let below = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                node.variables(&below, found);
+            }
+        }
     }
 
     /// Whether types are only spelled out here: variables and defaults are text, whatever they mean.
@@ -84,4 +98,11 @@ impl Node {
             Kind::Table(_) => "a table",
         }
     }
+}
+
+/// Merging forgets where a table comes from; one that holds nothing but variables comes from the first of them.
+fn made_by_variables(kind: &Kind) -> Option<Origin> {
+    let Kind::Table(table) = kind else { return None };
+    let is_variable = |node: &Node| matches!(node.origin, Origin::Environment(_));
+    table.values().all(is_variable).then(|| table.values().next().map(|node| node.origin.clone())).flatten()
 }

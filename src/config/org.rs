@@ -45,12 +45,14 @@ const POLL_INTERVAL: Key<Duration, Defaulted> = Key::defaulted("poll_interval", 
 const START: Key<Start, Defaulted> = Key::defaulted(
     "start",
     "now",
-    "Where collection begins at the first run: now, an age, or a time. Miro's API reaches 90 days back. Later runs continue where the last one stopped.",
+    "Where collection begins at the first run: now, an age, or a time. Miro's API reaches 90 days back. \
+     Later runs continue where the last one stopped.",
 );
 const OVERLAP: Key<Duration, Defaulted> = Key::defaulted(
     "overlap",
     "15m",
-    "How far each poll looks back behind what is collected already: Miro makes events visible late and out of order. What was seen is not sent again.",
+    "How far each poll looks back behind what is collected already: Miro makes events visible late and out of order. \
+     What was seen is not sent again.",
 )
 .limited("at most 24h", |overlap| *overlap <= DAY);
 

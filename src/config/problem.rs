@@ -85,15 +85,21 @@ pub(super) struct Places {
     pub(super) file: Option<PathBuf>,
     /// The line of each key, for TOML.
     pub(super) lines: BTreeMap<String, usize>,
+    /// The variable that each key comes from, where one goes over the file.
+    pub(super) variables: BTreeMap<String, String>,
 }
 
 impl Places {
     /// Where a key is written, or, where it is missing, the nearest table around it.
     pub(super) fn of(&self, key: &str, origin: &Origin) -> Place {
-        match (origin, &self.file) {
-            (Origin::Environment(name), _) => Place::Environment(name.clone()),
-            (Origin::File, Some(path)) => Place::File { path: path.clone(), line: self.line(key) },
-            (Origin::File | Origin::BuiltIn, _) => Place::Nowhere,
+        let variable = match origin {
+            Origin::Environment(name) => Some(name),
+            Origin::File | Origin::BuiltIn => self.variables.get(key),
+        };
+        match (variable, origin, &self.file) {
+            (Some(name), ..) => Place::Environment(name.clone()),
+            (None, Origin::File, Some(path)) => Place::File { path: path.clone(), line: self.line(key) },
+            _ => Place::Nowhere,
         }
     }
 

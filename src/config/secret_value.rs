@@ -71,6 +71,8 @@ fn chosen(table: &Table<'_>) -> Result<&'static str, Faulty> {
     };
     match (named(true).as_slice(), named(false).as_slice()) {
         ([one], _) | ([], [one]) => Ok(one),
+        // An unknown key has been told already.
+        ([], []) if table.entries().next().is_some() => Err(Faulty),
         ([], []) => Err(table.at.problem(table.node, format!("needs {}; found a table that names no source", Secret::MEANT))),
         (_, several) => {
             let several = several.join(" and ");

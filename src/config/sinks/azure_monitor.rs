@@ -48,7 +48,8 @@ const WORKLOAD_IDENTITY: Key<WorkloadIdentity, Optional> = Key::optional(
     "workload_identity",
     "true",
     "off",
-    "Authenticate as a Kubernetes service account: true, or { tenant_id = \"…\", client_id = \"…\", token_file = \"…\" } for what the environment does not say.",
+    "Authenticate as a Kubernetes service account: true, or { tenant_id = \"…\", client_id = \"…\", token_file = \"…\" } \
+     for what the environment does not say.",
 );
 const AUTHORITY: Key<BaseUrl, Optional> = Key::optional(
     "authority",
@@ -70,7 +71,8 @@ const COMPRESSION: Key<Compression, Defaulted> = Key::defaulted("compression", "
 
 pub(super) const TYPE: SinkType = SinkType {
     name: "azure_monitor",
-    doc: "Microsoft Sentinel and Azure Monitor, through the Logs Ingestion API. One of `client_secret`, `managed_identity` and `workload_identity` authenticates it.",
+    doc: "Microsoft Sentinel and Azure Monitor, through the Logs Ingestion API. \
+          One of `client_secret`, `managed_identity` and `workload_identity` authenticates it.",
     keys: &[
         &ENDPOINT,
         &DCR_ID,
@@ -178,7 +180,8 @@ fn client_secret(
 fn refuse_beside_identity(table: &Table<'_>) -> Result<(), Faulty> {
     for name in [TENANT_ID.name, CLIENT_ID.name] {
         if is_written(table, name) {
-            let message = "belongs to client_secret; for an identity of your choice write managed_identity = { client_id = \"…\" } or workload_identity = { … }";
+            let message = "belongs to client_secret; for an identity of your choice \
+                           write managed_identity = { client_id = \"…\" } or workload_identity = { … }";
             return Err(table.problem(name, message));
         }
     }

@@ -6,15 +6,17 @@ use super::{Connects, SinkType};
 use crate::config::{
     key::{Defaulted, Key, Optional, Required},
     problem::Faulty,
+    scalar::ByteSize,
     settings::{Compression, FileSettings, Provenance, SinkKindSettings},
     table::Table,
-    value::{ByteSize, FromText, Unfit},
+    value::{FromText, Unfit},
 };
 
 const PATH: Key<Template, Required> = Key::required(
     "path",
     "\"/var/log/miro/{stream}-%Y-%m-%d.ndjson\"",
-    "Where the records go, one per line. `{org}` and `{stream}` stand for their names, `%Y-%m-%d` and so on for the event's own time in UTC.",
+    "Where the records go, one per line. `{org}` and `{stream}` stand for their names, `%Y-%m-%d` and so on \
+     for the event's own time in UTC.",
 );
 const SIZE_MAX: Key<ByteSize, Optional> =
     Key::optional("size_max", "\"1GiB\"", "a file has no limit", "A file of this size is closed, and the next one gets a number.")

@@ -7,10 +7,11 @@ use super::{
     name,
     node::{Kind, Node},
     problem::Faulty,
+    scalar::ByteSize,
     settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
     table::{At, Table, nearest},
     unsupported,
-    value::{ByteSize, FromText, Unfit, Value},
+    value::{FromText, Unfit, Value},
 };
 use crate::event::{SinkName, StreamKind};
 

@@ -19,7 +19,8 @@ const TOKEN: Key<Secret, Required> = Key::required("token", "{ file = \"/etc/mir
 const ACK: Key<IndexerAck, Defaulted> = Key::defaulted(
     "ack",
     "false",
-    "Whether an event counts as delivered only when the indexers have acknowledged it. The token needs indexer acknowledgement switched on.",
+    "Whether an event counts as delivered only when the indexers have acknowledged it. \
+     The token needs indexer acknowledgement switched on.",
 );
 const ACK_TIMEOUT: Key<Duration, Defaulted> =
     Key::defaulted("ack_timeout", "5m", "How long to wait for the acknowledgement before the batch is sent again.")

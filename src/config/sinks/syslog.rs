@@ -5,9 +5,9 @@ use crate::config::{
     address::{Facility, Severity, SyslogAddress},
     key::{Defaulted, Key, Optional, Required},
     problem::Faulty,
+    scalar::ByteSize,
     settings::{Provenance, SinkKindSettings, SyslogSettings, SyslogTransport},
     table::Table,
-    value::ByteSize,
 };
 
 /// RFC 5424, section 6.2.5 and 6.2.4.
@@ -19,7 +19,8 @@ const DATAGRAM_BYTES_MAX: u64 = 65_507;
 const ADDRESS: Key<SyslogAddress, Required> = Key::required(
     "address",
     "\"tls://siem.example.com:6514\"",
-    "The receiver: udp:// (RFC 5426), tcp:// (octet counting of RFC 6587) or tls:// (RFC 5425). The port is 514, or 6514 with TLS, where it is left out.",
+    "The receiver: udp:// (RFC 5426), tcp:// (octet counting of RFC 6587) or tls:// (RFC 5425). \
+     The port is 514, or 6514 with TLS, where it is left out.",
 );
 const FACILITY: Key<Facility, Defaulted> = Key::defaulted("facility", "audit", "The facility, by name or number; audit is 13.");
 const SEVERITY: Key<Severity, Defaulted> = Key::defaulted("severity", "notice", "The severity, by name or number; notice is 5.");
