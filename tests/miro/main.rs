@@ -3,5 +3,7 @@
 mod client;
 mod errors;
 mod oauth;
+mod quota;
+mod secrets;
 mod server;
 mod transport;
