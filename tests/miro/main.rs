@@ -2,6 +2,8 @@
 
 mod client;
 mod errors;
+mod grants;
+mod killed;
 mod oauth;
 mod quota;
 mod secrets;

@@ -16,7 +16,7 @@ use miro_siem::{
 
 use crate::{
     client::{TOKEN, client_with, connection, static_token, window},
-    oauth::{self, CLIENT_SECRET, Whim},
+    grants::{self, CLIENT_SECRET, Whim},
     server::{Server, json, reply},
 };
 
@@ -93,8 +93,8 @@ async fn refreshes_and_their_errors_show_no_secret() {
     let log = Log::default();
     let collecting = log.collect();
     let dir = tempfile::tempdir().expect("a directory");
-    let miro = oauth::miro();
-    let server = oauth::serve(&miro).await;
+    let miro = grants::miro();
+    let server = grants::serve(&miro).await;
     let settings = OauthSettings {
         client_id: "1".to_owned(),
         client_secret: Secret::literal(CLIENT_SECRET),
