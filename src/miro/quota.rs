@@ -86,8 +86,8 @@ struct State {
     /// Which token of the board this is.
     member: usize,
     reading: Option<Current>,
-    /// No request before this: Miro has answered 429.
-    blocked_until: Option<Timestamp>,
+    /// No request before the end of this: Miro has answered 429.
+    blocked: Option<Span>,
     /// Credits of requests that are under way, which no reading contains yet.
     in_flight: u32,
 }
@@ -96,7 +96,22 @@ struct State {
 #[derive(Clone, Copy)]
 struct Current {
     remaining: u32,
-    resets_at: Timestamp,
+    /// From the reading to the time when the credits come back.
+    valid: Span,
+}
+
+/// A stretch of time by our clock. Before its beginning it does not count either: then the clock was set back, and its end means nothing.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Span {
+    /// What is left of it; `None` outside of it.
+    fn left(self, now: Timestamp) -> Option<Duration> {
+        (self.from <= now && now < self.to).then(|| self.to.since(now))
+    }
 }
 
 /// The readings of all tokens of one organisation: the metric has one number for them, the lowest.
@@ -125,7 +140,7 @@ impl Quota {
         let member = *next;
         *next += 1;
         drop(next);
-        Self(Arc::new(Mutex::new(State { board, member, reading: None, blocked_until: None, in_flight: 0 })))
+        Self(Arc::new(Mutex::new(State { board, member, reading: None, blocked: None, in_flight: 0 })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -136,12 +151,12 @@ impl Quota {
     /// while nothing is known.
     pub fn ready_in(&self, cost: Credits, now: Timestamp) -> Option<Duration> {
         let state = self.state();
-        let blocked = state.blocked_until.map(|until| until.since(now));
-        let short = state.reading.filter(|reading| reading.resets_at > now).and_then(|reading| {
-            let left = reading.remaining.saturating_sub(state.in_flight);
-            (left < cost.0).then(|| reading.resets_at.since(now))
+        let blocked = state.blocked.and_then(|span| span.left(now));
+        let short = state.reading.and_then(|reading| {
+            let credits = reading.remaining.saturating_sub(state.in_flight);
+            reading.valid.left(now).filter(|_| credits < cost.0)
         });
-        blocked.max(short).filter(|wait| !wait.is_zero())
+        blocked.max(short)
     }
 
     /// The newest reading.
@@ -165,12 +180,10 @@ impl Quota {
     pub(super) fn observe(&self, reading: QuotaReading, now: Timestamp) {
         let Some(remaining) = reading.remaining else { return };
         let mut state = self.state();
-        let new = Current { remaining, resets_at: reading.resets_at.unwrap_or_else(|| now.plus(PERIOD)) };
-        let newest = match state.reading {
-            Some(old) if old.resets_at <= now => new,
-            Some(old) if new.resets_at.since(old.resets_at) > SAME_RESET => new,
-            Some(old) if old.resets_at.since(new.resets_at) > SAME_RESET => old,
-            Some(old) => Current { remaining: old.remaining.min(new.remaining), resets_at: old.resets_at },
+        let resets_at = reading.resets_at.unwrap_or_else(|| now.plus(PERIOD));
+        let new = Current { remaining, valid: Span { from: now, to: resets_at } };
+        let newest = match state.reading.filter(|old| old.valid.left(now).is_some()) {
+            Some(old) => old.merged_with(new),
             None => new,
         };
         state.reading = Some(newest);
@@ -180,7 +193,8 @@ impl Quota {
     /// Takes in that Miro has answered 429, with the wait that it dictates.
     pub(super) fn block(&self, wait: Duration, now: Timestamp) {
         let mut state = self.state();
-        state.blocked_until = state.blocked_until.max(Some(now.plus(wait)));
+        let longest = state.blocked.and_then(|span| span.left(now)).map_or(wait, |left| left.max(wait));
+        state.blocked = Some(Span { from: now, to: now.plus(longest) });
     }
 }
 
@@ -189,10 +203,24 @@ impl fmt::Debug for Quota {
         let state = self.state();
         f.debug_struct("Quota")
             .field("remaining", &state.reading.map(|reading| reading.remaining))
-            .field("resets_at", &state.reading.map(|reading| reading.resets_at))
-            .field("blocked_until", &state.blocked_until)
+            .field("resets_at", &state.reading.map(|reading| reading.valid.to))
+            .field("blocked", &state.blocked)
             .field("in_flight", &state.in_flight)
             .finish()
+    }
+}
+
+impl Current {
+    /// Of two readings of one minute the lower one counts, of two minutes the later one.
+    fn merged_with(self, new: Self) -> Self {
+        let (old_reset, new_reset) = (self.valid.to, new.valid.to);
+        if new_reset.since(old_reset) > SAME_RESET {
+            new
+        } else if old_reset.since(new_reset) > SAME_RESET {
+            self
+        } else {
+            Self { remaining: self.remaining.min(new.remaining), valid: self.valid }
+        }
     }
 }
 
@@ -200,7 +228,8 @@ impl Board {
     fn show(&self, member: usize, reading: Current, now: Timestamp) {
         let mut members = lock(&self.members);
         members.insert(member, reading);
-        let lowest = members.values().filter(|held| held.resets_at > now).map(|held| held.remaining).min().unwrap_or(reading.remaining);
+        let lowest =
+            members.values().filter(|held| held.valid.left(now).is_some()).map(|held| held.remaining).min().unwrap_or(reading.remaining);
         self.metrics.gauge(QUOTA_REMAINING, &[("org", self.org.as_str())]).set(f64::from(lowest));
     }
 }
@@ -222,4 +251,99 @@ impl Drop for InFlight {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is replaced as a whole: a panic of another holder has left nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_769_851_810_000);
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn quota() -> Quota {
+        Quota::new(OrgName::new("acme"), Metrics::new())
+    }
+
+    fn reading(remaining: u32, resets_in_secs: u64) -> QuotaReading {
+        QuotaReading { limit: Some(100_000), remaining: Some(remaining), resets_at: Some(NOW.plus(secs(resets_in_secs))) }
+    }
+
+    #[track_caller]
+    fn check_reset(reset: u64, server_time: Option<Timestamp>, expected: Duration) {
+        assert_eq!(reset_time(reset, server_time, NOW), NOW.plus(expected), "{reset}");
+    }
+
+    #[test]
+    fn a_reset_is_read_in_every_unit_and_by_miros_own_clock() {
+        check_reset(30, None, secs(30));
+        check_reset(1_769_851_840, None, secs(30));
+        check_reset(1_769_851_840_000, None, secs(30));
+        check_reset(1_769_855_440, Some(NOW.plus(secs(3_600))), secs(30));
+        check_reset(1_769_851_000, None, Duration::ZERO);
+        check_reset(1_869_851_840, None, RESET_MAX);
+        check_reset(u64::MAX, None, RESET_MAX);
+    }
+
+    #[test]
+    fn what_nothing_is_known_about_may_go() {
+        assert_eq!(quota().ready_in(Credits::LEVEL_4, NOW), None);
+    }
+
+    #[test]
+    fn a_call_waits_for_the_credits_that_it_costs() {
+        let quota = quota();
+        quota.observe(reading(2_000, 30), NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), None);
+        let under_way = quota.begin(Credits::LEVEL_1);
+        assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), Some(secs(30)));
+        assert_eq!(quota.ready_in(Credits::LEVEL_2, NOW), None);
+        drop(under_way);
+        assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), None);
+    }
+
+    #[test]
+    fn answers_out_of_order_do_not_bring_credits_back() {
+        let quota = quota();
+        quota.observe(reading(100, 30), NOW);
+        quota.observe(reading(5_000, 31), NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), Some(secs(30)));
+        quota.observe(reading(90_000, 90), NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), None, "the next minute");
+        quota.observe(reading(0, 30), NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), None, "a late answer of the minute before");
+    }
+
+    #[test]
+    fn credits_come_back_at_the_reset() {
+        let quota = quota();
+        quota.observe(reading(0, 30), NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_1, NOW.plus(secs(29))), Some(secs(1)));
+        assert_eq!(quota.ready_in(Credits::LEVEL_1, NOW.plus(secs(30))), None);
+    }
+
+    #[test]
+    fn without_a_reset_credits_come_back_after_a_minute() {
+        let quota = quota();
+        quota.observe(QuotaReading { remaining: Some(0), ..QuotaReading::default() }, NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_1, NOW), Some(PERIOD));
+    }
+
+    #[test]
+    fn of_two_dictated_waits_the_longer_one_counts() {
+        let quota = quota();
+        quota.block(secs(40), NOW);
+        quota.block(secs(5), NOW.plus(secs(1)));
+        assert_eq!(quota.ready_in(Credits::LEVEL_1, NOW.plus(secs(1))), Some(secs(39)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_make_a_wait_longer() {
+        let quota = quota();
+        quota.observe(reading(0, 30), NOW);
+        quota.block(secs(40), NOW);
+        assert_eq!(quota.ready_in(Credits::LEVEL_1, NOW.minus(secs(86_400))), None);
+    }
 }

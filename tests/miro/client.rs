@@ -8,11 +8,13 @@ use miro_siem::{
     event::{Decoded, OrgName, StreamKind, TimeRange, Timestamp},
     metrics::Metrics,
     miro::{
-        Connection, Cursor, Limits, LogClient, LogKind, MiroClass, MiroError, OrgId, Page, PageRequest, Pages, Quota,
+        Connection, Cursor, Limits, LogClient, LogKind, MiroClass, MiroError, OrgId, Page, PageRequest, Pages, Quota, TokenInfo,
         auth::{StaticToken, TokenSource},
     },
     net,
 };
+
+use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::server::{EMPTY_PAGE, Server, json, reply};
 
@@ -133,4 +135,91 @@ async fn a_token_without_organisation_is_a_question_to_the_operator() {
     let error = first_page(&client).await.expect_err("no organisation");
     assert_eq!(error.class(), MiroClass::Config);
     assert!(error.to_string().contains("orgs.acme.id"), "{error}");
+}
+
+#[tokio::test]
+async fn a_changed_token_file_is_picked_up_without_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    std::fs::write(&file, "first-token\n").expect("written");
+    let rotated = file.clone();
+    let server = Server::start(move |request| match request.bearer() {
+        "second-token" => json(EMPTY_PAGE),
+        _ => {
+            // It is replaced while the request with the old one is under way.
+            std::fs::write(&rotated, "second-token\n").expect("written");
+            reply(401, "", "")
+        }
+    })
+    .await;
+    let token: Arc<dyn TokenSource> = Arc::new(StaticToken::new(Secret::File(file.clone()), "orgs.acme.audit.token"));
+    let client = client_with(connection(&server), LogKind::Audit, OrgId::from_the_token(), token);
+    first_page(&client).await.expect("a page with the new token");
+    let tokens: Vec<_> = server.requests().iter().map(|request| request.bearer().to_owned()).collect();
+    assert_eq!(tokens, ["first-token", "second-token"]);
+    std::fs::remove_file(&file).expect("removed");
+    let error = first_page(&client).await.expect_err("no token");
+    assert_eq!(error.class(), MiroClass::Config);
+    assert!(error.to_string().contains("orgs.acme.audit.token"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refused_token_that_has_not_changed_is_not_tried_again() {
+    let server = Server::start(|_| reply(401, "", "")).await;
+    let error = first_page(&client(&server, LogKind::Audit)).await.expect_err("refused");
+    assert_eq!((error.class(), server.requests().len()), (MiroClass::Auth, 1));
+}
+
+#[tokio::test]
+async fn a_token_with_a_line_break_in_it_is_named_and_never_sent() {
+    let server = Server::start(|_| json(EMPTY_PAGE)).await;
+    let token: Arc<dyn TokenSource> = Arc::new(StaticToken::new(Secret::literal("two\nlines"), "orgs.acme.token"));
+    let client = client_with(connection(&server), LogKind::Audit, OrgId::from_the_token(), token);
+    let error = first_page(&client).await.expect_err("unsendable");
+    assert_eq!(error.class(), MiroClass::Config);
+    assert!(error.to_string().contains("orgs.acme.token holds line breaks") && !error.to_string().contains("two"), "{error}");
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn token_info_tells_whose_token_it_is_and_what_it_may_do() {
+    let body = r#"{"type":"oAuthToken","application":{"type":"app","name":"siem","id":1},"user":{"type":"user","name":"Jo","id":"7"},
+        "team":{"type":"team","id":3074457345821141234},"organization":{"type":"organization","name":"Acme","id":"3074457345821141000"},
+        "scopes":["auditlogs:read","organizations:read"],"createdBy":null}"#;
+    let server = Server::start(move |_| json(body)).await;
+    let info = client(&server, LogKind::Audit).token_info().await.expect("token info");
+    let text = |text: &str| Some(text.to_owned());
+    let expected = TokenInfo {
+        org_id: text("3074457345821141000"),
+        org_name: text("Acme"),
+        scopes: vec!["auditlogs:read".to_owned(), "organizations:read".to_owned()],
+        user: text("Jo"),
+        team: text("3074457345821141234"),
+    };
+    assert_eq!(info, expected);
+    for (answer, class) in
+        [(reply(400, "", ""), MiroClass::Auth), (reply(401, "", ""), MiroClass::Auth), (json("[]"), MiroClass::Retryable)]
+    {
+        let server = Server::start(move |_| answer.clone()).await;
+        assert_eq!(client(&server, LogKind::Ai).token_info().await.expect_err("refused").class(), class);
+    }
+}
+
+#[test]
+fn a_cursor_of_any_characters_comes_back_as_it_was() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(Server::start(|_| json(EMPTY_PAGE)));
+    let client = client(&server, LogKind::Audit);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(300));
+    let hostile = proptest::string::string_regex("([ #=+%&?/\\\\\"'\u{0}\r\n\u{7f}\u{a0}\u{202e}🦀]|\\PC){1,40}").expect("a pattern");
+    let outcome = runner.run(&hostile, |cursor| {
+        let page = runtime.block_on(client.page(PageRequest { window: window(), cursor: Some(&Cursor::new(&cursor)), limit: 500 }));
+        page.expect("a page");
+        let request = server.requests().pop().expect("a request");
+        prop_assert_eq!(request.parameter("cursor"), Some(cursor));
+        prop_assert_eq!(request.query().len(), 5);
+        prop_assert!(!request.target().contains(['#', '+', ' ']));
+        Ok(())
+    });
+    outcome.expect("every cursor comes back");
 }

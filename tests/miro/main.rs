@@ -2,6 +2,10 @@
 
 mod client;
 mod errors;
+mod grants;
+mod killed;
 mod oauth;
+mod quota;
+mod secrets;
 mod server;
 mod transport;

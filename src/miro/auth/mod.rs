@@ -30,6 +30,7 @@ mod fixed;
 mod oauth;
 mod refresh;
 mod store;
+mod turn;
 
 /// A token that opens Miro's API for a while or for good.
 #[derive(Clone, Debug)]

@@ -24,13 +24,14 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
     AccessToken, TokenKind, TokenSource,
     refresh::{Credentials, RefreshFault, refresh},
     store::{Fingerprint, Pair, Record, Store, StoreError},
+    turn::{Turn, fingerprint_of},
 };
 use crate::{
     config::Secret,
@@ -38,8 +39,6 @@ use crate::{
     miro::{Connection, MiroClass, MiroError, refusal::Refusal},
 };
 
-/// A token is refreshed this long before it expires, as Miro's own client does; a token that lives for less than twice that, in its middle.
-const REFRESH_BEFORE: Duration = Duration::from_secs(120);
 /// A token that Miro refuses sooner than this after it was issued has not expired; another one would be refused as well.
 const FRESH: Duration = Duration::from_secs(60);
 /// After a refresh that failed, a token that is still good is used for this long before the next attempt.
@@ -71,21 +70,6 @@ struct Shared {
     /// How many refreshes have ended: whoever waited while one ended takes its outcome.
     rounds: AtomicU64,
     newest_expiry: Mutex<Option<Timestamp>>,
-}
-
-/// What the one who has the turn may see and change.
-#[derive(Debug, Default)]
-struct Turn {
-    /// What is on disk; none before it was first read.
-    record: Option<Record>,
-    /// A new pair that could not be written yet. It is not handed out before it is.
-    unsaved: Option<Record>,
-    /// The last refresh's error.
-    last_error: Option<MiroError>,
-    /// Credentials that Miro has refused for good, and how.
-    dead: Option<(Fingerprint, MiroError)>,
-    /// No refresh before this, as long as there is a token that is still good.
-    hold_until: Option<Timestamp>,
 }
 
 impl OauthGrant {
@@ -138,8 +122,15 @@ impl TokenSource for OauthGrant {
 
     fn rejected<'a>(&'a self, used: &'a AccessToken) -> BoxFuture<'a, Result<Option<AccessToken>, MiroError>> {
         Box::pin(async move {
-            let just_issued = self.0.turn.lock().await.was_issued_within(FRESH, used, self.0.connection.clock.now());
-            if just_issued { Ok(None) } else { self.obtain(Some(used)).await.map(Some) }
+            let (shared, now) = (&self.0, self.0.connection.clock.now());
+            let mut turn = shared.turn.lock().await;
+            if turn.was_issued_within(FRESH, used, now) {
+                // Unless another process has replaced it since, a fresh token would be refused as well.
+                shared.adopt(&mut turn).await?;
+                return Ok(turn.usable(Some(used), now));
+            }
+            drop(turn);
+            self.obtain(Some(used)).await.map(Some)
         })
     }
 
@@ -153,45 +144,6 @@ impl TokenSource for OauthGrant {
 
     fn kind(&self) -> TokenKind {
         TokenKind::Expiring
-    }
-}
-
-impl Turn {
-    fn pair(&self) -> Option<&Pair> {
-        self.record.as_ref()?.pair.as_ref()
-    }
-
-    /// The token at hand, if it need not be refreshed.
-    fn usable(&self, refused: Option<&AccessToken>, now: Timestamp) -> Option<AccessToken> {
-        let pair = self.pair()?;
-        let other = refused.is_none_or(|token| !token.is(&pair.access));
-        (other && !pair.is_due(now)).then(|| pair.token())
-    }
-
-    /// The token at hand, if it is still good for a moment although it should be refreshed.
-    fn still_good(&self, refused: Option<&AccessToken>, now: Timestamp) -> Option<AccessToken> {
-        let pair = self.pair().filter(|pair| pair.expires_at.is_some_and(|expiry| expiry > now))?;
-        refused.is_none().then(|| pair.token())
-    }
-
-    fn was_issued_within(&self, age: Duration, used: &AccessToken, now: Timestamp) -> bool {
-        // In doubt, the token at hand may have been replaced right after it was issued.
-        let in_doubt = self.record.as_ref().is_some_and(|record| record.in_doubt_since.is_some());
-        let recent = |pair: &Pair| pair.obtained_at <= now && now.since(pair.obtained_at) < age;
-        !in_doubt && self.pair().is_some_and(|pair| used.is(&pair.access) && recent(pair))
-    }
-}
-
-impl Pair {
-    fn token(&self) -> AccessToken {
-        AccessToken::new(self.access.clone(), self.expires_at)
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|expiry| {
-            let lead = REFRESH_BEFORE.min(expiry.since(self.obtained_at) / 2);
-            now >= expiry.minus(lead)
-        })
     }
 }
 
@@ -403,25 +355,10 @@ impl Shared {
     }
 }
 
-impl Turn {
-    fn begin_anew_if_changed(&mut self, seed: &SecretString) {
-        let seed = fingerprint_of(seed);
-        if self.record.as_ref().is_none_or(|record| record.seed != seed) {
-            self.record = Some(Record::new(seed));
-            self.dead = None;
-            self.hold_until = None;
-        }
-    }
-}
-
 impl Credentials {
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&[&self.client_id, self.client_secret.expose_secret(), self.refresh_token.expose_secret()])
     }
-}
-
-fn fingerprint_of(seed: &SecretString) -> Fingerprint {
-    Fingerprint::of(&[seed.expose_secret()])
 }
 
 /// Runs file work on a blocking thread. It runs to its end even if nobody waits for it any more.
