@@ -3,6 +3,8 @@
 //! The simulator and the receiver are processes of their own (this program again, in another role), so that the figures are the
 //! daemon's alone. Nothing is asserted: the figures and their ratios are printed.
 
+#![allow(clippy::print_stdout, reason = "figures are what a bench is for")]
+
 mod daemon;
 mod floor;
 mod roles;

@@ -58,9 +58,9 @@ fn router(parts: AdminParts) -> Router {
 
 /// Asks for the token, compared in constant time, and keeps answers out of caches and frames.
 async fn guard(State(parts): State<AdminParts>, request: Request, next: Next) -> Response {
-    let mut response = match admitted(&parts, request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal,
+    let mut response = match refused(&parts, request.headers()) {
+        None => next.run(request).await,
+        Some(refusal) => refusal,
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
@@ -69,10 +69,11 @@ async fn guard(State(parts): State<AdminParts>, request: Request, next: Next) ->
     response
 }
 
-fn admitted(parts: &AdminParts, headers: &HeaderMap) -> Result<(), Response> {
-    let Some(token) = &parts.token else { return Ok(()) };
+/// `None` where the request may pass, else what it is answered.
+fn refused(parts: &AdminParts, headers: &HeaderMap) -> Option<Response> {
+    let token = parts.token.as_ref()?;
     let Ok(wanted) = token.read() else {
-        return Err((StatusCode::INTERNAL_SERVER_ERROR, "admin.token cannot be read; see `miro-siem check`\n").into_response());
+        return Some((StatusCode::INTERNAL_SERVER_ERROR, "admin.token cannot be read; see `miro-siem check`\n").into_response());
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
     // Digests of equal length, compared whole: how long it takes says nothing about the token.
@@ -81,10 +82,10 @@ fn admitted(parts: &AdminParts, headers: &HeaderMap) -> Result<(), Response> {
         given.iter().zip(wanted.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     });
     if same {
-        return Ok(());
+        return None;
     }
     let ask = [(header::WWW_AUTHENTICATE, "Bearer realm=\"miro-siem\"")];
-    Err((StatusCode::UNAUTHORIZED, ask, "send the header `Authorization: Bearer <admin.token>`\n").into_response())
+    Some((StatusCode::UNAUTHORIZED, ask, "send the header `Authorization: Bearer <admin.token>`\n").into_response())
 }
 
 async fn front_page(State(parts): State<AdminParts>) -> Html<String> {

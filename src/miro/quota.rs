@@ -165,7 +165,7 @@ impl Quota {
         QuotaReading {
             limit: None,
             remaining: reading.map(|reading| reading.remaining),
-            resets_at: reading.map(|reading| reading.resets_at),
+            resets_at: reading.map(|reading| reading.valid.to),
         }
     }
 

@@ -1,7 +1,5 @@
 //! What the outside asks for: drain, and stop at once.
 
-use std::future::Future;
-
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -60,27 +58,25 @@ impl Signals {
     }
 
     /// Turns signals into the stages of a stop: the first SIGTERM or SIGINT drains, the second stops at once.
-    pub fn drive(mut self, stop: Stop) -> impl Future<Output = ()> + Send {
-        async move {
-            let mut asked = false;
-            loop {
-                tokio::select! {
-                    _ = self.terminate.recv() => {}
-                    _ = self.interrupt.recv() => {}
-                    _ = self.hangup.recv() => {
-                        warn!("a changed configuration takes effect at the next start; changed secret files take effect by themselves");
-                        continue;
-                    }
+    pub async fn drive(mut self, stop: Stop) {
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hangup.recv() => {
+                    warn!("a changed configuration takes effect at the next start; changed secret files take effect by themselves");
+                    continue;
                 }
-                if asked {
-                    warn!("stopping at once");
-                    stop.at_once();
-                    return;
-                }
-                asked = true;
-                info!("draining; a second signal stops at once");
-                stop.drain();
             }
+            if asked {
+                warn!("stopping at once");
+                stop.at_once();
+                return;
+            }
+            asked = true;
+            info!("draining; a second signal stops at once");
+            stop.drain();
         }
     }
 }

@@ -105,10 +105,9 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
         }
         SinkKindSettings::AzureMonitor(azure) => {
             let sink = AzureMonitorSink::new(azure.clone(), &connection(settings)).map_err(http)?;
-            (
-                Arc::new(sink),
-                http_defaults(azure_monitor::DEFAULT_BATCH_EVENTS, azure_monitor::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::On),
-            )
+            // A token before the request, and both once more after a refused token.
+            let tokens = settings.timeout * 3;
+            (Arc::new(sink), http_defaults(azure_monitor::DEFAULT_BATCH_EVENTS, azure_monitor::DEFAULT_BATCH_BYTES, tokens, Provenance::On))
         }
         SinkKindSettings::Sumo(sumo) => {
             let sink = SumoSink::new(sumo.clone(), &connection(settings)).map_err(http)?;

@@ -1,5 +1,7 @@
 //! The whole program, as a child process, between a simulated Miro and receivers: what goes in has to come out.
 
+#![allow(clippy::print_stdout, reason = "the counts are part of what the tests show")]
+
 mod cli;
 mod complete;
 mod daemon;
