@@ -24,10 +24,10 @@ use crate::{
         dead_letters::{DeadLetterError, DeadLetters},
         driver::{Driver, Shutdown, SinkParts, SinkState},
     },
-    source::Poller,
+    source::{Poller, SPAN_MAX},
 };
 
-/// Ids are remembered for the overlap and this much longer, so that a clock step or a shorter overlap does not send anything twice.
+/// Ids are remembered for a window and its overlap and this much longer, so that a clock step does not send anything twice.
 const IDS_REACH_MARGIN: Duration = Duration::from_secs(3_600);
 
 /// A sink that has set aside more than this needs a person before anything else.
@@ -203,7 +203,7 @@ impl Running {
 async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
     let overlap = settings.orgs.iter().flat_map(|org| &org.streams).map(|stream| stream.overlap).max().unwrap_or_default();
     let options =
-        Options { dir: settings.state.dir.clone(), bytes_max: settings.state.journal_bytes_max, ids_reach: overlap + IDS_REACH_MARGIN };
+        Options { dir: settings.state.dir.clone(), bytes_max: settings.state.journal_bytes_max, ids_reach: SPAN_MAX + overlap + IDS_REACH_MARGIN };
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;
     Ok(Arc::new(journal))

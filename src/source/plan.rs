@@ -8,8 +8,9 @@ use crate::{
     event::{StreamKind, TimeRange, Timestamp},
 };
 
-/// Longest window, so that a cursor does not have to live long and a restart does not cost much.
-const SPAN_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Longest window, so that a cursor does not have to live long and a restart does not cost much. A listing that goes in circles shows a
+/// whole window again: ids are remembered for at least that long.
+pub const SPAN_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest window that repeated trouble shrinks to.
 const SPAN_MIN: Duration = Duration::from_secs(60);
 /// Miro's audit log API reaches back 90 days (reference of GET /v2/audit/logs). What it answers beyond that is not documented,

@@ -41,8 +41,8 @@ fn expected(miro: &Running, status: &Value) -> Truth {
 }
 
 fn assert_complete(receivers: &Receivers, truth: &Truth, repeats: Repeats) {
-    for (name, seen) in receivers.seen() {
-        let difference = seen.difference(truth);
+    let differences: Vec<_> = receivers.seen().into_iter().map(|(name, seen)| (name, seen.difference(truth))).collect();
+    for (name, difference) in &differences {
         println!(
             "{name:<12} {} events: {} missing, {} invented, {} altered, {} repeated",
             truth.len(),
@@ -51,7 +51,9 @@ fn assert_complete(receivers: &Receivers, truth: &Truth, repeats: Repeats) {
             difference.altered.len(),
             difference.repeated.len()
         );
-        let sample = |ids: &[String]| ids.iter().take(3).cloned().collect::<Vec<_>>();
+    }
+    let sample = |ids: &[String]| ids.iter().take(10).cloned().collect::<Vec<_>>();
+    for (name, difference) in &differences {
         assert!(difference.missing.is_empty(), "{name} misses {:?}", sample(&difference.missing));
         assert!(difference.unexpected.is_empty(), "{name} has what nobody sent: {:?}", sample(&difference.unexpected));
         assert!(difference.altered.is_empty(), "{name} has other bytes for {:?}", sample(&difference.altered));
