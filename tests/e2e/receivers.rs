@@ -10,11 +10,11 @@ use std::{
 
 use miro_simulator::Running as Miro;
 use testbed::{
+    Running,
     azure::{Azure, AzureConfig},
     ca::{Ca, CaFiles, ClientCertificates},
     hec::{Acks, Hec, HecConfig},
     ledger::{Difference, Digest, Ledger},
-    Running,
     sumo::{Sumo, SumoConfig},
 };
 
