@@ -61,7 +61,7 @@ pub(crate) fn tuning(segment_bytes: u64) -> Tuning {
 }
 
 pub(crate) fn tuning_on(segment_bytes: u64, storage: Arc<dyn Storage>) -> Tuning {
-    Tuning { segment_bytes, storage, ..Tuning::default() }
+    Tuning { segment_bytes, storage, checkpoint_after: Duration::ZERO, ..Tuning::default() }
 }
 
 pub(crate) fn open(dir: &Path) -> DiskJournal {

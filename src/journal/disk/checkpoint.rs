@@ -8,11 +8,12 @@
 //! - Opening a damaged database can panic, so every call into it is caught.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File, Permissions, TryLockError},
     io::ErrorKind,
     os::unix::fs::PermissionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use thiserror::Error;
@@ -31,6 +32,9 @@ const VERSION: u8 = 1;
 
 /// A few dozen keys do not need more.
 const CACHE_BYTES: u64 = 1 << 20;
+
+/// How long a dropped database may take to let go of its file.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
 const HEAD: &[u8] = b"head";
 
@@ -185,6 +189,7 @@ impl CheckpointStore {
 impl Open {
     fn at(dir: &Path) -> Result<Self, CheckpointError> {
         let existed = dir.exists();
+        wait_until_released(&dir.join("db"));
         let db = caught(|| {
             // No flusher thread: every save flushes, and nothing is written in between.
             Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?)
@@ -223,6 +228,18 @@ impl Open {
             }
         }
         Ok(Some(saved))
+    }
+}
+
+/// sled's pool of threads may hold on to a database for a moment after it was dropped, with the lock on its file. We hold the lock
+/// of the state directory, so nobody else can be meant. Past the time limit sled's own answer is as good as any.
+fn wait_until_released(path: &Path) {
+    let until = Instant::now() + RELEASE_WITHIN;
+    while Instant::now() < until {
+        match File::open(path).map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => std::thread::sleep(Duration::from_millis(5)),
+            _ => return,
+        }
     }
 }
 
@@ -322,6 +339,22 @@ mod tests {
         let saved = store.load().expect("opens").expect("something");
         assert_eq!((saved.acks.len(), saved.state.len(), saved.coverage), (0, 0, changes().coverage));
         assert_eq!(saved.head.update, 2);
+    }
+
+    #[test]
+    fn a_database_that_is_let_go_of_late_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = CheckpointStore::new(dir.path().join("checkpoints"));
+        store.load().expect("opens");
+        store.close();
+        let held = File::open(dir.path().join("checkpoints/db")).expect("there");
+        held.lock().expect("locks");
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(held);
+        });
+        store.load().expect("opens once it is free");
+        late.join().expect("ends");
     }
 
     #[test]

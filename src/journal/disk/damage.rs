@@ -145,7 +145,7 @@ fn told(file: &std::fs::File, entry: &IndexEntry) -> Option<Broken> {
     let mut bytes = vec![0; entry.len as usize];
     file.read_exact_at(&mut bytes, u64::from(entry.offset)).ok()?;
     let header = Header::decode(&bytes).ok().filter(|header| header.sequence == entry.sequence)?;
-    let facts = header.sections(&bytes[HEADER_BYTES..])?.facts.and_then(|facts| Facts::decode(facts).ok());
+    let facts = header.sections(&bytes[HEADER_BYTES..]).facts.and_then(|facts| Facts::decode(facts).ok());
     Some(Broken { sequence: header.sequence, count: header.count, collected_at: Timestamp::from_micros(header.collected_at), facts })
 }
 

@@ -40,13 +40,19 @@ pub(super) struct Examined {
     pub(super) broken: Vec<Broken>,
     /// Stretches of the file that are not part of a valid record.
     pub(super) damage: Vec<(u64, u64)>,
+    file_len: u64,
 }
 
 /// Examines a segment and applies its valid records to the ledger. Records numbered `end` or later are not part of it: they were
 /// written, reported as failed, and written again into the next segment.
 pub(super) fn examine(file: &File, name: SegmentName, end: u64, ledger: &mut Ledger) -> Result<Examined, ScanError> {
-    let mut examined =
-        Examined { last_sequence: name.first_sequence.saturating_sub(1), next_position: name.first_position, ..Examined::default() };
+    let file_len = file.metadata()?.len();
+    let mut examined = Examined {
+        last_sequence: name.first_sequence.saturating_sub(1),
+        next_position: name.first_position,
+        file_len,
+        ..Examined::default()
+    };
     scan(file, |found| {
         match found {
             Found::Damage { from, to } => examined.damage.push((from, to)),
@@ -59,7 +65,7 @@ pub(super) fn examine(file: &File, name: SegmentName, end: u64, ledger: &mut Led
 
 impl Examined {
     fn take(&mut self, offset: u64, header: &Header, sections: &Sections<'_>, end: u64, ledger: &mut Ledger) {
-        let to = offset + header.total_len();
+        let to = (offset + header.total_len()).min(self.file_len);
         if header.sequence <= self.last_sequence || header.sequence >= end {
             self.damage.push((offset, to));
             return;

@@ -1,10 +1,7 @@
 //! What the writer keeps beside the log: acknowledgements, subscriptions, the checkpoint store, and the deletion of segments that
 //! everybody has done with.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use tracing::{info, warn};
 
@@ -97,9 +94,9 @@ impl Writer {
         JournalError::Checkpoint { problem: error.to_string() }
     }
 
-    /// Saves what has changed, where some of it has waited for that long.
-    pub(super) fn checkpoint_if_due(&mut self, after: Duration) {
-        if self.due.since.is_some_and(|since| since.elapsed() >= after) {
+    /// Saves what has changed, where some of it has waited long enough.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        if self.due.since.is_some_and(|since| since.elapsed() >= self.checkpoint_after) {
             self.save_or_warn(&Acks::new());
         }
     }

@@ -33,7 +33,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
@@ -94,13 +94,22 @@ pub struct Tuning {
     pub segment_records: u32,
     /// So many ids are in memory at most, apart from those of the hours in use; 16 bytes each, and about as much again.
     pub ids_in_memory: usize,
+    /// How long what has changed may wait for its place in the checkpoint store. The log has it already; what this bounds is how
+    /// much could vanish from the end of the log, by damage and not by a crash, without being missed.
+    pub checkpoint_after: Duration,
     /// What does the writing.
     pub storage: Arc<dyn Storage>,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { segment_bytes: 32 << 20, segment_records: 16_384, ids_in_memory: 262_144, storage: Arc::new(Disk) }
+        Self {
+            segment_bytes: 32 << 20,
+            segment_records: 16_384,
+            ids_in_memory: 262_144,
+            checkpoint_after: Duration::from_secs(1),
+            storage: Arc::new(Disk),
+        }
     }
 }
 
@@ -144,6 +153,7 @@ impl DiskJournal {
             batch: Batch::default(),
             due: Due::default(),
             ids_reach: options.ids_reach,
+            checkpoint_after: tuning.checkpoint_after,
             newcomers_start: recovered.newcomers_start,
             lock: Some(lock),
         };

@@ -354,8 +354,7 @@ pub(super) fn read_page(file: &File, entry: &IndexEntry) -> Result<Page, Unreada
             && header.total_len() == u64::from(entry.len)
     };
     let header = Header::decode(&bytes).ok().filter(expected).ok_or(Unreadable::Damaged("its header is damaged"))?;
-    let sections = header.sections(&bytes[HEADER_BYTES..]).ok_or(Unreadable::Damaged("it is too short"))?;
-    let body = sections.body.ok_or(Unreadable::Damaged("the checksum of its events is wrong"))?;
+    let body = header.sections(&bytes[HEADER_BYTES..]).body.ok_or(Unreadable::Damaged("the checksum of its events is wrong"))?;
     let page = Page::decode(&header, body).map_err(|problem| Unreadable::Damaged(problem.0))?;
     if page.len() == entry.count as usize { Ok(page) } else { Err(Unreadable::Damaged("it has fewer events than it says")) }
 }

@@ -143,20 +143,21 @@ impl Header {
         HEADER_BYTES as u64 + u64::from(self.facts_len) + u64::from(self.ids_len) + u64::from(self.body_len)
     }
 
-    /// Cuts what follows the header into its sections; `None` where it is too short.
-    pub(super) fn sections<'a>(&self, after_header: &'a [u8]) -> Option<Sections<'a>> {
-        let (facts, rest) = after_header.split_at_checked(self.facts_len as usize)?;
-        let (ids, rest) = rest.split_at_checked(self.ids_len as usize)?;
-        let body = rest.get(..self.body_len as usize)?;
-        Some(Sections {
-            facts: Some(facts).filter(|facts| crc32fast::hash(facts) == self.facts_crc),
-            ids: Some(ids).filter(|ids| crc32fast::hash(ids) == self.ids_crc),
-            body: Some(body).filter(|body| crc32fast::hash(body) == self.body_crc),
-        })
+    /// Cuts what follows the header into its sections.
+    pub(super) fn sections<'a>(&self, after_header: &'a [u8]) -> Sections<'a> {
+        let ids_at = self.facts_len as usize;
+        let body_at = ids_at + self.ids_len as usize;
+        let section =
+            |from: usize, len: u32, crc: u32| after_header.get(from..from + len as usize).filter(|section| crc32fast::hash(section) == crc);
+        Sections {
+            facts: section(0, self.facts_len, self.facts_crc),
+            ids: section(ids_at, self.ids_len, self.ids_crc),
+            body: section(body_at, self.body_len, self.body_crc),
+        }
     }
 }
 
-/// The sections of a record; `None` for one whose checksum is wrong.
+/// The sections of a record; `None` for one that is not there as a whole or whose checksum is wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sections<'a> {
     pub(super) facts: Option<&'a [u8]>,

@@ -11,7 +11,7 @@ const WINDOW_BYTES: usize = 64 << 10;
 /// What stands in a segment, in order.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    /// A record with a valid header; its sections may be damaged.
+    /// A record with a valid header; its sections may be damaged, and the file may end inside of it.
     Record { offset: u64, header: &'a Header, sections: Sections<'a> },
     /// Bytes that are no record, up to the next one or to the end.
     Damage { from: u64, to: u64 },
@@ -46,13 +46,13 @@ pub(super) fn scan(file: &File, mut visit: impl FnMut(Found<'_>) -> io::Result<(
             break;
         }
         let end = at + header.total_len();
-        buffer.resize((header.total_len() as usize) - HEADER_BYTES, 0);
+        buffer.resize(usize::try_from(end.min(len) - at).unwrap_or(usize::MAX) - HEADER_BYTES, 0);
         file.read_exact_at(&mut buffer, at + HEADER_BYTES as u64)?;
-        let Some(sections) = header.sections(&buffer) else { break };
+        let sections = header.sections(&buffer);
         let whole = sections.facts.is_some() && sections.ids.is_some() && sections.body.is_some();
         newest = newest.max(header.sequence);
         visit(Found::Record { offset: at, header: &header, sections })?;
-        at = if whole || end == len || header_at(file, end, len)?.is_some() {
+        at = if whole || end == len || (end < len && header_at(file, end, len)?.is_some()) {
             end
         } else {
             // Bytes may be missing from its middle, and then the next record begins earlier than this one's header says.
@@ -66,7 +66,7 @@ pub(super) fn scan(file: &File, mut visit: impl FnMut(Found<'_>) -> io::Result<(
     Ok(())
 }
 
-/// The header at an offset whose whole record fits into the file; `None` where there is none.
+/// The header at an offset; `None` where there is none. Its record may be cut off by the end of the file.
 fn header_at(file: &File, at: u64, len: u64) -> Result<Option<Header>, ScanError> {
     if at + HEADER_BYTES as u64 > len {
         return Ok(None);
@@ -74,7 +74,7 @@ fn header_at(file: &File, at: u64, len: u64) -> Result<Option<Header>, ScanError
     let mut bytes = [0; HEADER_BYTES];
     file.read_exact_at(&mut bytes, at)?;
     match Header::decode(&bytes) {
-        Ok(header) => Ok(Some(header).filter(|header| at + header.total_len() <= len)),
+        Ok(header) => Ok(Some(header)),
         Err(NotAHeader::Newer(version)) => Err(ScanError::Newer(version)),
         Err(NotAHeader::Damaged) => Ok(None),
     }
@@ -163,15 +163,17 @@ mod tests {
         let (one, two, three) = (record(1, b"first"), record(2, b"second"), record(3, b"third"));
         assert_eq!(found(&[&one[..], &two[..two.len() - 2], &three].concat()), "1 2! 3");
         assert_eq!(found(&[&one[..], &two[..20], &three].concat()), "1 ~ 3");
+        assert_eq!(found(&[&one[..], &two[..74], &three[..]].concat()), "1 2! 3");
         assert_eq!(found(&[&one[..], b"garbage", &two, &three].concat()), "1 ~ 2 3");
         assert_eq!(found(&[&one[..], &[0; 100_000], &two].concat()), "1 ~ 2");
     }
 
     #[test]
-    fn a_torn_tail_is_damage_up_to_the_end() {
+    fn a_torn_tail_is_never_whole() {
         let (one, two) = (record(1, b"first"), record(2, b"second"));
         for cut in 1..two.len() {
-            assert_eq!(found(&[&one[..], &two[..cut]].concat()), "1 ~", "cut at {cut}");
+            let tail = if cut < HEADER_BYTES { "~" } else { "2!" };
+            assert_eq!(found(&[&one[..], &two[..cut]].concat()), format!("1 {tail}"), "cut at {cut}");
         }
     }
 

@@ -126,6 +126,10 @@ impl<'a> Survey<'a> {
         }
         self.keep(name, file, &examined)?;
         if next.is_none() {
+            // A torn record at the end was most likely never acknowledged. In case it was, its time is collected again: that costs
+            // a few requests, and only ids that are not known lead to anything.
+            let torn = examined.broken.iter().filter(|broken| broken.sequence > examined.last_sequence);
+            torn.filter_map(|broken| Some((broken.facts.as_ref()?, broken.collected_at))).for_each(|(facts, at)| self.loss.page(facts, at));
             self.newest = Some(examined);
         }
         Ok(())

@@ -38,9 +38,6 @@ use crate::{
 /// So many commands share one sync at most.
 const BATCH_MAX: usize = 64;
 
-/// How long changed coverage may wait for its place in the checkpoint store. The log has it already.
-const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
-
 /// Where an answer goes. A caller that no longer waits for it has lost nothing.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -133,6 +130,7 @@ pub(super) struct Writer {
     pub(super) batch: Batch,
     pub(super) due: Due,
     pub(super) ids_reach: Duration,
+    pub(super) checkpoint_after: Duration,
     /// Where the next new subscribers begin, if not at the newest position: set when it is not known any more who was subscribed.
     pub(super) newcomers_start: Option<Position>,
     pub(super) lock: Option<Lock>,
@@ -167,7 +165,7 @@ impl Writer {
     /// How long to wait for the next command.
     fn patience(&self) -> Duration {
         match self.due.since {
-            Some(since) => CHECKPOINT_AFTER.saturating_sub(since.elapsed()),
+            Some(since) => self.checkpoint_after.saturating_sub(since.elapsed()),
             // Long, and not for ever only because waiting for ever has another name.
             None => Duration::from_secs(3_600),
         }
@@ -194,7 +192,7 @@ impl Writer {
         }
         self.finish();
         self.acknowledge(acks);
-        self.checkpoint_if_due(CHECKPOINT_AFTER);
+        self.checkpoint_if_due();
         if let Err(error) = self.seen.shrink() {
             warn!(%error, "failed to write ids to their files; they stay in memory until that works");
         }
