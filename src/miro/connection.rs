@@ -49,7 +49,7 @@ mod tests {
     fn connection(api_url: &str) -> Connection {
         crate::net::install_tls_provider();
         Connection {
-            http: reqwest::Client::new(),
+            http: crate::net::http_client(&Default::default(), std::time::Duration::from_secs(1)).expect("a client"),
             api_url: api_url.parse().expect("an address"),
             clock: Clock::system(),
             metrics: Metrics::new(),

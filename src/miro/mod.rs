@@ -36,7 +36,6 @@ pub use limits::Limits;
 pub use org::{OrgId, TokenInfo, token_info};
 pub use org_api::{OrgApi, OrgParts, SetupError};
 pub use quota::{Credits, Quota, QuotaReading};
-pub use streams::log_clients;
 
 use crate::event::{RawEvent, TimeRange, Timestamp};
 
@@ -54,7 +53,6 @@ mod org_api;
 mod quota;
 mod refusal;
 mod sentence;
-mod streams;
 
 /// Miro's opaque paging token inside a window. It means nothing outside of the window, stream and page size that it came from.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::settings::{AuthSettings, OrgSettings, StreamSettings, TlsSettings},
-    event::OrgName,
+    event::{OrgName, StreamKind},
     metrics::Metrics,
     net::{self, TlsError},
 };
@@ -84,37 +84,84 @@ impl OrgApi {
             shared: None,
             quota,
         };
-        api.shared = org.auth.as_ref().map(|auth| api.credentials(auth, &format!("orgs.{}", org.name), api.quota.clone()));
+        api.shared = org.auth.as_ref().map(|auth| api.credentials(auth, None, api.quota.clone()));
         Ok(api)
     }
 
     /// The client of one stream.
     pub fn pages(&self, stream: &StreamSettings) -> Result<Arc<dyn Pages>, SetupError> {
         let kind = LogKind::of(stream.kind).ok_or(SetupError::NotALog(stream.kind.as_str()))?;
-        let own = stream
-            .auth
-            .as_ref()
-            .map(|auth| self.credentials(auth, &format!("orgs.{}.{}", self.name, stream.kind), self.quota.of_another_token()));
+        let own = stream.auth.as_ref().map(|auth| self.credentials(auth, Some(stream.kind), self.quota.of_another_token()));
         let missing = || SetupError::NoToken { org: self.name.clone(), stream: stream.kind.as_str() };
         let credentials = own.or_else(|| self.shared.clone()).ok_or_else(missing)?;
         let (connection, org_id) = (self.connection.clone(), self.org_id.clone());
         Ok(Arc::new(LogClient::new(connection, self.name.clone(), kind, org_id, credentials.source, credentials.quota)))
     }
 
-    fn credentials(&self, auth: &AuthSettings, table: &str, quota: Quota) -> Credentials {
+    /// The credentials of one stream, or those of the organisation.
+    fn credentials(&self, auth: &AuthSettings, stream: Option<StreamKind>, quota: Quota) -> Credentials {
+        let owner = Owner { org: &self.name, stream };
         let source: Arc<dyn TokenSource> = match auth {
-            AuthSettings::Token(secret) => Arc::new(StaticToken::new(secret.clone(), format!("{table}.token"))),
+            AuthSettings::Token(secret) => Arc::new(StaticToken::new(secret.clone(), owner.key("token"))),
             AuthSettings::Oauth { client_id, client_secret, refresh_token } => {
                 let settings = OauthSettings {
                     client_id: client_id.clone(),
                     client_secret: client_secret.clone(),
                     refresh_token: refresh_token.clone(),
                 };
-                let name = table.strip_prefix("orgs.").unwrap_or(table).replace('.', "-");
-                let (connection, key) = (self.connection.clone(), format!("{table}.oauth"));
-                Arc::new(OauthGrant::new(connection, self.name.clone(), key, settings, &self.state_dir, &name))
+                let (connection, name) = (self.connection.clone(), owner.file_name());
+                Arc::new(OauthGrant::new(connection, self.name.clone(), owner.key("oauth"), settings, &self.state_dir, &name))
             }
         };
         Credentials { source, quota }
+    }
+}
+
+/// Whose credentials they are.
+struct Owner<'a> {
+    org: &'a OrgName,
+    /// None for those of the whole organisation.
+    stream: Option<StreamKind>,
+}
+
+impl Owner<'_> {
+    /// Where they are configured.
+    fn key(&self, leaf: &str) -> String {
+        match self.stream {
+            Some(stream) => format!("orgs.{}.{stream}.{leaf}", self.org),
+            None => format!("orgs.{}.{leaf}", self.org),
+        }
+    }
+
+    /// The name of the grant's file: `acme`, or `acme.audit`. A dash would not do, because an organisation may be called `acme-audit`; whatever in a
+    /// name could be taken for the dot or for a path is encoded. So no two owners share a file.
+    fn file_name(&self) -> String {
+        let encoded = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        };
+        let name: String = self.org.as_str().bytes().map(encoded).collect();
+        self.stream.map_or(name.clone(), |stream| format!("{name}.{stream}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_owners_share_a_file() {
+        let name = |org: &str, stream| Owner { org: &OrgName::new(org), stream }.file_name();
+        assert_eq!(name("acme", None), "acme");
+        assert_eq!(name("acme", Some(StreamKind::Audit)), "acme.audit");
+        assert_eq!(name("acme-audit", None), "acme-audit");
+        assert_eq!(name("acme.audit", None), "acme%2Eaudit");
+        assert_eq!(name("../x", None), "%2E%2E%2Fx");
+    }
+
+    #[test]
+    fn credentials_are_named_by_their_key() {
+        let key = |stream| Owner { org: &OrgName::new("acme"), stream }.key("oauth");
+        assert_eq!((key(None), key(Some(StreamKind::Ai))), ("orgs.acme.oauth".to_owned(), "orgs.acme.ai.oauth".to_owned()));
     }
 }

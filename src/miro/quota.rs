@@ -95,6 +95,7 @@ struct State {
 /// The newest reading, made whole.
 #[derive(Clone, Copy)]
 struct Current {
+    limit: Option<u32>,
     remaining: u32,
     /// From the reading to the time when the credits come back.
     valid: Span,
@@ -161,12 +162,11 @@ impl Quota {
 
     /// The newest reading.
     pub fn reading(&self) -> QuotaReading {
-        let reading = self.state().reading;
-        QuotaReading {
-            limit: None,
-            remaining: reading.map(|reading| reading.remaining),
-            resets_at: reading.map(|reading| reading.valid.to),
-        }
+        self.state().reading.map_or_else(QuotaReading::default, |reading| QuotaReading {
+            limit: reading.limit,
+            remaining: Some(reading.remaining),
+            resets_at: Some(reading.valid.to),
+        })
     }
 
     /// Counts a request as under way until the guard is dropped.
@@ -181,7 +181,7 @@ impl Quota {
         let Some(remaining) = reading.remaining else { return };
         let mut state = self.state();
         let resets_at = reading.resets_at.unwrap_or_else(|| now.plus(PERIOD));
-        let new = Current { remaining, valid: Span { from: now, to: resets_at } };
+        let new = Current { limit: reading.limit, remaining, valid: Span { from: now, to: resets_at } };
         let newest = match state.reading.filter(|old| old.valid.left(now).is_some()) {
             Some(old) => old.merged_with(new),
             None => new,
@@ -219,7 +219,7 @@ impl Current {
         } else if old_reset.since(new_reset) > SAME_RESET {
             self
         } else {
-            Self { remaining: self.remaining.min(new.remaining), valid: self.valid }
+            Self { limit: new.limit.or(self.limit), remaining: self.remaining.min(new.remaining), valid: self.valid }
         }
     }
 }
@@ -309,6 +309,7 @@ mod tests {
         let quota = quota();
         quota.observe(reading(100, 30), NOW);
         quota.observe(reading(5_000, 31), NOW);
+        assert_eq!(quota.reading(), reading(100, 30));
         assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), Some(secs(30)));
         quota.observe(reading(90_000, 90), NOW);
         assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW), None, "the next minute");

@@ -5,6 +5,7 @@ mod errors;
 mod grants;
 mod killed;
 mod oauth;
+mod org;
 mod quota;
 mod secrets;
 mod server;
