@@ -28,6 +28,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use thiserror::Error;
 
 use super::{Batch, ErrorClass, Receipt, Sink, SinkError, Verdict, ndjson};
 use crate::{
@@ -38,11 +39,22 @@ use crate::{
 pub use template::TemplateError;
 
 use template::Template;
-use writer::{AppendError, Left, Style, Writers};
+use writer::{AppendError, Left, Packing, Style, Writers};
 
 mod recover;
 mod template;
 mod writer;
+
+/// Why a file sink could not be made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum FileSinkError {
+    /// The path cannot be filled in.
+    #[error(transparent)]
+    Path(#[from] TemplateError),
+    /// The files cannot be compressed that way.
+    #[error("compression is gzip, which a file sink does not have; write zstd or none")]
+    Compression,
+}
 
 /// Writes lines to files.
 #[derive(Debug)]
@@ -61,10 +73,15 @@ struct Share {
 
 impl FileSink {
     /// With those settings. Touches no file yet.
-    pub fn new(settings: &FileSettings) -> Result<Self, TemplateError> {
-        let zst = settings.compression == Compression::Zstd && !settings.path.ends_with(".zst");
-        let template = Template::parse(&format!("{}{}", settings.path, if zst { ".zst" } else { "" }))?;
-        let style = Style { compression: settings.compression, size_bytes_max: settings.size_bytes_max, mode: settings.mode };
+    pub fn new(settings: &FileSettings) -> Result<Self, FileSinkError> {
+        let (packing, extension) = match settings.compression {
+            Compression::None => (Packing::Lines, ""),
+            Compression::Zstd if settings.path.ends_with(".zst") => (Packing::ZstdFrames, ""),
+            Compression::Zstd => (Packing::ZstdFrames, ".zst"),
+            Compression::Gzip => return Err(FileSinkError::Compression),
+        };
+        let template = Template::parse(&format!("{}{extension}", settings.path))?;
+        let style = Style { packing, size_bytes_max: settings.size_bytes_max, mode: settings.mode };
         Ok(Self { template, writers: Arc::new(Mutex::new(Writers::new(style))) })
     }
 
