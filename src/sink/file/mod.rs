@@ -190,3 +190,25 @@ impl Sink for FileSink {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: io::ErrorKind, left: Left, class: ErrorClass, words: &str) {
+        let error = classify(&AppendError { path: "/var/log/x".into(), action: "write to", source: kind.into(), left });
+        assert_eq!(error.class(), class, "{error}");
+        assert!(error.to_string().starts_with("failed to write to /var/log/x") && error.to_string().contains(words), "{error}");
+    }
+
+    #[test]
+    fn a_fault_says_what_mends_it_and_pauses_only_where_a_person_must() {
+        check(io::ErrorKind::StorageFull, Left::Nothing, ErrorClass::Retryable, "free some room");
+        check(io::ErrorKind::QuotaExceeded, Left::Nothing, ErrorClass::Retryable, "free some room");
+        check(io::ErrorKind::PermissionDenied, Left::Nothing, ErrorClass::Config, "ReadWritePaths=");
+        check(io::ErrorKind::ReadOnlyFilesystem, Left::Nothing, ErrorClass::Config, "read-only");
+        check(io::ErrorKind::Other, Left::Nothing, ErrorClass::Retryable, "tried again");
+        check(io::ErrorKind::StorageFull, Left::PerhapsAll, ErrorClass::Ambiguous, "to undo it");
+    }
+}
