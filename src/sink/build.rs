@@ -8,7 +8,7 @@ use super::{
     Sink,
     azure_monitor::{self, AzureMonitorSink},
     driver::Limits,
-    file::{FileSink, TemplateError},
+    file::{FileSink, FileSinkError},
     http,
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
@@ -44,13 +44,13 @@ pub enum BuildError {
         /// What failed.
         source: TlsError,
     },
-    /// The path of a file sink cannot be filled in.
-    #[error("sinks.{sink}.path: {source}")]
-    Path {
+    /// A file sink's path or compression makes no sense.
+    #[error("sinks.{sink}: {source}")]
+    File {
         /// The sink.
         sink: SinkName,
         /// What is wrong with it.
-        source: TemplateError,
+        source: FileSinkError,
     },
     /// The operating system refused something.
     #[error("sinks.{sink}: failed to {action}: {source}")]
@@ -95,7 +95,7 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
             (Arc::new(sink), LINES)
         }
         SinkKindSettings::File(file) => {
-            let sink = FileSink::new(file).map_err(|source| BuildError::Path { sink: sink_name(), source })?;
+            let sink = FileSink::new(file).map_err(|source| BuildError::File { sink: sink_name(), source })?;
             (Arc::new(sink), LINES)
         }
         SinkKindSettings::SplunkHec(hec) => {

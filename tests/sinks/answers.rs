@@ -5,7 +5,11 @@ use std::time::Duration;
 use miro_siem::{
     event::{Position, StreamKind},
     health::SinkPhase,
-    sink::{ErrorClass, Verdict, dead_letters::Reason, driver::Shutdown},
+    sink::{
+        ErrorClass, Verdict,
+        dead_letters::Reason,
+        driver::{Limits, Shutdown},
+    },
 };
 
 use crate::support::{Answer, Bench, ScriptedSink, bench_limits, stream};
@@ -96,6 +100,20 @@ async fn errors_are_retried_without_end_and_the_waits_grow_to_their_limit() {
     );
     assert!(waits.iter().any(|wait| *wait > secs(30)), "full jitter reaches the upper half of the range");
     assert_eq!(bench.counts(), [3, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_makes_the_next_wait_short_again() {
+    let fails = || std::iter::repeat_n(Answer::Fails(ErrorClass::Retryable), 12);
+    let limits = Limits { events_max: 1, ..bench_limits() };
+    let sink = ScriptedSink::script(fails().chain([Answer::All]).chain(fails()));
+    let mut bench = Bench::with(sink, limits, 1 << 20);
+    bench.collect(2);
+    bench.deliver_everything().await;
+    let times = bench.sink.times();
+    assert!(times[13] - times[12] < Duration::from_millis(10), "the next batch goes at once");
+    let ceilings = times[13..].windows(2).zip([1, 2, 4, 8, 16]);
+    assert!(ceilings.into_iter().all(|(pair, ceiling)| pair[1] - pair[0] <= secs(ceiling) + Duration::from_millis(2)), "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]

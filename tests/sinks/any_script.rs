@@ -80,7 +80,8 @@ fn answer(mood: Mood, fates: &[Fate]) -> Answer {
 }
 
 fn bench(fates: &[Fate], moods: &[Mood], events_max: usize) -> Bench {
-    let (of, mut moods) = (fates.to_vec(), moods.to_vec().into_iter());
+    let (of, moods) = (fates.to_vec(), moods.to_vec());
+    let mut moods = moods.into_iter();
     let sink = ScriptedSink::new(move |call| {
         let sent: Vec<_> = call.positions.iter().map(|position| of[*position as usize - 1]).collect();
         answer(moods.next().unwrap_or(Mood::Well), &sent)

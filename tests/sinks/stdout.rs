@@ -84,7 +84,7 @@ async fn a_closed_pipe_is_a_fault_that_pauses_and_no_panic() {
 
 #[tokio::test]
 async fn a_batch_that_was_given_up_while_nobody_read_is_not_written_twice() {
-    let (go_on, wait) = mpsc::channel::<()>();
+    let (go_on, wait) = mpsc::sync_channel::<()>(2);
     let (sink, taken) = sink(move |bytes| {
         wait.recv().expect("the test goes on");
         Ok(bytes.len())

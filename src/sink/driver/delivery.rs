@@ -64,14 +64,10 @@ impl Link {
         self.accepted_under_cap = 0;
     }
 
-    /// Among so many events is one that the receiver refuses.
+    /// Among so many events is one that the receiver refuses. Once it is found, alone, the next one may be like it: what is sent at once
+    /// grows again from one event on.
     fn refused(&mut self, count: usize) {
         self.events_cap = Some((count / 2).max(1));
-    }
-
-    /// The refused event is found: go on carefully, the next one may be like it.
-    fn found(&mut self) {
-        self.events_cap = Some(1);
     }
 
     /// A new batch is not suspected of anything.
@@ -239,9 +235,6 @@ impl Driver {
         }
         pending.settle_front(1);
         link.backoff.reset();
-        if reason == Reason::Rejected {
-            link.found();
-        }
         Flow::Continue
     }
 

@@ -28,6 +28,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use thiserror::Error;
 
 use super::{Batch, ErrorClass, Receipt, Sink, SinkError, Verdict, ndjson};
 use crate::{
@@ -38,11 +39,22 @@ use crate::{
 pub use template::TemplateError;
 
 use template::Template;
-use writer::{AppendError, Left, Style, Writers};
+use writer::{AppendError, Left, Packing, Style, Writers};
 
 mod recover;
 mod template;
 mod writer;
+
+/// Why a file sink could not be made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum FileSinkError {
+    /// The path cannot be filled in.
+    #[error(transparent)]
+    Path(#[from] TemplateError),
+    /// The files cannot be compressed that way.
+    #[error("compression is gzip, which a file sink does not have; write zstd or none")]
+    Compression,
+}
 
 /// Writes lines to files.
 #[derive(Debug)]
@@ -61,10 +73,15 @@ struct Share {
 
 impl FileSink {
     /// With those settings. Touches no file yet.
-    pub fn new(settings: &FileSettings) -> Result<Self, TemplateError> {
-        let zst = settings.compression == Compression::Zstd && !settings.path.ends_with(".zst");
-        let template = Template::parse(&format!("{}{}", settings.path, if zst { ".zst" } else { "" }))?;
-        let style = Style { compression: settings.compression, size_bytes_max: settings.size_bytes_max, mode: settings.mode };
+    pub fn new(settings: &FileSettings) -> Result<Self, FileSinkError> {
+        let (packing, extension) = match settings.compression {
+            Compression::None => (Packing::Lines, ""),
+            Compression::Zstd if settings.path.ends_with(".zst") => (Packing::ZstdFrames, ""),
+            Compression::Zstd => (Packing::ZstdFrames, ".zst"),
+            Compression::Gzip => return Err(FileSinkError::Compression),
+        };
+        let template = Template::parse(&format!("{}{extension}", settings.path))?;
+        let style = Style { packing, size_bytes_max: settings.size_bytes_max, mode: settings.mode };
         Ok(Self { template, writers: Arc::new(Mutex::new(Writers::new(style))) })
     }
 
@@ -171,5 +188,27 @@ impl Sink for FileSink {
             let closed = tokio::task::spawn_blocking(move || writers.lock().unwrap_or_else(PoisonError::into_inner).close()).await;
             closed.map_err(|_| SinkError::new(ErrorClass::Ambiguous, "closing was torn down with the process"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: io::ErrorKind, left: Left, class: ErrorClass, words: &str) {
+        let error = classify(&AppendError { path: "/var/log/x".into(), action: "write to", source: kind.into(), left });
+        assert_eq!(error.class(), class, "{error}");
+        assert!(error.to_string().starts_with("failed to write to /var/log/x") && error.to_string().contains(words), "{error}");
+    }
+
+    #[test]
+    fn a_fault_says_what_mends_it_and_pauses_only_where_a_person_must() {
+        check(io::ErrorKind::StorageFull, Left::Nothing, ErrorClass::Retryable, "free some room");
+        check(io::ErrorKind::QuotaExceeded, Left::Nothing, ErrorClass::Retryable, "free some room");
+        check(io::ErrorKind::PermissionDenied, Left::Nothing, ErrorClass::Config, "ReadWritePaths=");
+        check(io::ErrorKind::ReadOnlyFilesystem, Left::Nothing, ErrorClass::Config, "read-only");
+        check(io::ErrorKind::Other, Left::Nothing, ErrorClass::Retryable, "tried again");
+        check(io::ErrorKind::StorageFull, Left::PerhapsAll, ErrorClass::Ambiguous, "to undo it");
     }
 }

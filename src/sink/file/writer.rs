@@ -9,17 +9,23 @@ use std::{
 };
 
 use super::recover;
-use crate::config::settings::Compression;
 
 /// Files that stay open: more than the streams of a few organisations on the days around midnight.
 const OPEN_FILES_MAX: usize = 32;
 const ZSTD_LEVEL: i32 = 3;
 const DIRECTORY_MODE: u32 = 0o750;
 
+/// What a file consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Lines,
+    ZstdFrames,
+}
+
 /// How files are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
-    pub(super) compression: Compression,
+    pub(super) packing: Packing,
     pub(super) size_bytes_max: Option<u64>,
     pub(super) mode: u32,
 }
@@ -103,7 +109,7 @@ impl Writer {
         if !existed {
             sync_directory(parent).map_err(|source| refused(parent, "sync", source))?;
         }
-        let bytes = repair(&mut file, style.compression).map_err(|source| refused(&path, "repair the end of", source))?;
+        let bytes = repair(&mut file, style.packing).map_err(|source| refused(&path, "repair the end of", source))?;
         Ok(Self { path, file, bytes })
     }
 
@@ -118,9 +124,9 @@ impl Writer {
     }
 
     fn append(&mut self, style: &Style, lines: &[u8]) -> Result<(), AppendError> {
-        let written = match style.compression {
-            Compression::Zstd => pack(lines).and_then(|frame| self.write(&frame)),
-            Compression::None | Compression::Gzip => self.write(lines),
+        let written = match style.packing {
+            Packing::ZstdFrames => pack(lines).and_then(|frame| self.write(&frame)),
+            Packing::Lines => self.write(lines),
         };
         written.map_err(|source| {
             let left = match self.file.set_len(self.bytes) {
@@ -154,10 +160,10 @@ fn pack(lines: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Cuts off what a crash left unfinished, and says how long the file is then.
-fn repair(file: &mut File, compression: Compression) -> io::Result<u64> {
-    let whole = match compression {
-        Compression::Zstd => recover::whole_frames(file)?,
-        Compression::None | Compression::Gzip => recover::whole_lines(file)?,
+fn repair(file: &mut File, packing: Packing) -> io::Result<u64> {
+    let whole = match packing {
+        Packing::ZstdFrames => recover::whole_frames(file)?,
+        Packing::Lines => recover::whole_lines(file)?,
     };
     if whole < file.metadata()?.len() {
         file.set_len(whole)?;

@@ -17,7 +17,7 @@ use miro_siem::{
     transform::TransformSettings,
 };
 
-use super::{MemoryJournal, ScriptedSink, audit, began_at, event};
+use super::{MemoryJournal, ScriptedSink, audit, began_at, event, journal::OnAck};
 
 pub(crate) struct Bench {
     pub(crate) journal: Arc<MemoryJournal>,
@@ -161,7 +161,7 @@ impl Bench {
 
 /// Every ack is held against what has happened: nothing may be acked that is neither at the receiver, nor a durable dead letter, nor
 /// filtered (which in these tests is said by the event's own name).
-fn ack_checker(sink: Arc<ScriptedSink>, dir: Arc<tempfile::TempDir>, name: SinkName) -> Box<dyn Fn(&StreamId, &Event) + Send + Sync> {
+fn ack_checker(sink: Arc<ScriptedSink>, dir: Arc<tempfile::TempDir>, name: SinkName) -> OnAck {
     Box::new(move |stream, event| {
         let is_filtered = event.raw.windows(FILTERED_NAME.len()).any(|window| window == FILTERED_NAME.as_bytes());
         if is_filtered || sink.has_taken(stream, event.position) {

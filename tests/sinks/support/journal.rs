@@ -14,7 +14,7 @@ use miro_siem::{
 use tokio::sync::watch;
 
 /// Called with the events of every ack, before it counts.
-type OnAck = Box<dyn Fn(&StreamId, &Event) + Send + Sync>;
+pub(crate) type OnAck = Box<dyn Fn(&StreamId, &Event) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {

@@ -2,9 +2,10 @@
 
 use std::{
     fs,
-    net::UdpSocket,
+    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -118,14 +119,22 @@ impl Drop for Rsyslog {
     }
 }
 
+/// A port below those that the system gives to clients, so that none of them takes it meanwhile; free for TCP and UDP.
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = (std::process::id() % 100) as u16 * 100;
+    let free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = std::iter::repeat_with(|| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    ports.take(1_000).find(free).expect("one port in a thousand is free")
 }
 
 fn configuration(dir: &Path, listen: &Listen<'_>, port: u16) -> String {
     let at = |name: &str| dir.join(name).display().to_string();
     let (tls, input) = match listen {
-        Listen::Udp => (String::new(), format!("module(load=\"imudp\")\ninput(type=\"imudp\" address=\"127.0.0.1\" port=\"{port}\")\n")),
+        Listen::Udp => (
+            String::new(),
+            format!("module(load=\"imudp\")\ninput(type=\"imudp\" address=\"127.0.0.1\" port=\"{port}\" rcvbufSize=\"1m\")\n"),
+        ),
         Listen::Tcp => (String::new(), format!("module(load=\"imtcp\")\ninput(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n")),
         Listen::Tls(pki) => (
             format!(
