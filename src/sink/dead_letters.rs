@@ -37,6 +37,9 @@ const FILE_NAME: &str = "letters.ndjson";
 /// Room for hundreds of thousands of refused events; more than that is no longer an exception that somebody reviews one by one.
 pub const DEAD_LETTER_BYTES_MAX: u64 = 1 << 30;
 
+/// No event is nearly as large: a longer line is not one of ours.
+const LINE_BYTES_MAX: u64 = 128 << 20;
+
 /// Why an event was set aside. The names are stable: commands and alerts select by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -263,10 +266,15 @@ impl Iterator for Letters {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut text = Vec::new();
-        match self.reader.as_mut()?.read_until(b'\n', &mut text) {
+        match self.reader.as_mut()?.take(LINE_BYTES_MAX).read_until(b'\n', &mut text) {
             Err(source) => {
                 self.reader = None;
                 return Some(Err(failed("read", &self.path, source)));
+            }
+            Ok(_) if text.len() as u64 == LINE_BYTES_MAX => {
+                self.reader = None;
+                let problem = format!("it has more than {LINE_BYTES_MAX} bytes");
+                return Some(Err(DeadLetterError::Corrupt { path: self.path.display().to_string(), line: self.line + 1, problem }));
             }
             // A line without its end is being written, or was when the power went.
             Ok(_) if text.pop() != Some(b'\n') => return None,

@@ -280,6 +280,17 @@ async fn a_full_store_of_dead_letters_pauses_the_sink_instead_of_losing_the_even
 }
 
 #[tokio::test(start_paused = true)]
+async fn dead_letters_that_cannot_be_written_hold_the_ack_back() {
+    let sink = ScriptedSink::new(|call| if call.positions.contains(&2) { Answer::Fails(ErrorClass::Rejected) } else { Answer::All });
+    let mut bench = Bench::with_full_disk(sink);
+    bench.collect(3);
+    bench.run_for(secs(600)).await;
+    assert_eq!((bench.acked(), bench.counts()), (Position(1), [1, 0, 0, 0]));
+    let row = bench.row();
+    assert_eq!((row.phase, row.fault.map(|fault| fault.class)), (SinkPhase::BackingOff, Some("dead_letters".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fault_of_one_stream_shows_until_that_stream_has_recovered() {
     let content = stream(StreamKind::Content);
     let mut bench = Bench::new(ScriptedSink::new(|call| match call.stream.kind {

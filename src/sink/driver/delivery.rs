@@ -264,6 +264,7 @@ impl Driver {
         }
         let count = letters.len();
         let mut backoff = self.backoff();
+        let mut failures = 0_u64;
         loop {
             match self.sink.dead_letters().put(letters.clone()).await {
                 Ok(()) => break,
@@ -274,12 +275,16 @@ impl Driver {
                     }
                 }
                 Err(error) => {
+                    failures += 1;
                     self.sink.failed(&self.stream, Failure::dead_letters(error.to_string()));
                     if self.wait(backoff.next_wait(), shutdown).await == Flow::Stop {
                         return Flow::Stop;
                     }
                 }
             }
+        }
+        if failures > 0 {
+            self.sink.recovered(&self.stream);
         }
         self.counters.dead_lettered.increment(count as u64);
         self.sink.set_aside(&self.stream, &letters);

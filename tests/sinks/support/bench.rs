@@ -49,7 +49,20 @@ impl Bench {
     }
 
     pub(crate) fn with(sink: ScriptedSink, limits: Limits, dead_letter_bytes_max: u64) -> Self {
-        let (name, sink, dir) = (SinkName::new("splunk"), Arc::new(sink), Arc::new(tempfile::tempdir().expect("a directory")));
+        Self::in_dir(tempfile::tempdir().expect("a directory"), sink, limits, dead_letter_bytes_max)
+    }
+
+    /// With dead letters that go to a full disk: /dev/full answers every write with ENOSPC.
+    pub(crate) fn with_full_disk(sink: ScriptedSink) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let letters = dir.path().join("dead-letters/splunk");
+        std::fs::create_dir_all(&letters).expect("a directory");
+        std::os::unix::fs::symlink("/dev/full", letters.join("letters.ndjson")).expect("a link");
+        Self::in_dir(dir, sink, limits(), DEAD_LETTER_BYTES_MAX)
+    }
+
+    fn in_dir(dir: tempfile::TempDir, sink: ScriptedSink, limits: Limits, dead_letter_bytes_max: u64) -> Self {
+        let (name, sink, dir) = (SinkName::new("splunk"), Arc::new(sink), Arc::new(dir));
         let (metrics, health, clock) = (Metrics::new(), Health::new(), Clock::starting_at(began_at()));
         let dead_letters = DeadLetters::open(dir.path(), &name, dead_letter_bytes_max).expect("the store opens");
         let state = SinkState::new(SinkParts {
