@@ -294,7 +294,7 @@ fn publish(view: &mut super::view::View, due: &mut Due, staged: Staged) -> Ready
             Entry::State { key, .. } => {
                 due.keys.insert(key.clone());
             }
-            Entry::Snapshot(_) | Entry::Reopen(_) => {}
+            Entry::Snapshot(_) | Entry::Reopen(_) | Entry::Trim { .. } => {}
         }
     }
     match staged.answer {
