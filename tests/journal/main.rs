@@ -3,7 +3,9 @@
 
 mod basics;
 mod crash;
+mod damage;
 mod faults;
+mod golden;
 mod model;
 mod power;
 mod support;

@@ -75,7 +75,7 @@ pub(super) enum Command {
     },
 }
 
-/// A command in the queue, with its place there.
+/// A command in the queue, with its place there, which is free again once the command has been taken out.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) command: Command,
