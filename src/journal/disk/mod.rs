@@ -117,7 +117,7 @@ impl Default for Tuning {
 pub struct DiskJournal {
     shared: Arc<Shared>,
     reader: Arc<Reader>,
-    queue: Mutex<Option<mpsc::Sender<Queued>>>,
+    queue: Mutex<Option<mpsc::SyncSender<Queued>>>,
     places: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -168,7 +168,8 @@ impl DiskJournal {
         writer.reset_batch();
         writer.save_or_warn(&ledger::Acks::new());
         writer.trim();
-        let (queue, commands) = mpsc::channel();
+        // One more than there are places: the readers, who take turns, need none. So nobody ever waits to send.
+        let (queue, commands) = mpsc::sync_channel(QUEUE_MAX + 1);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(&commands))

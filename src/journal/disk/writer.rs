@@ -75,7 +75,7 @@ pub(super) enum Command {
     },
 }
 
-/// A command in the queue, with its place there.
+/// A command in the queue, with its place there, which is free again once the command has been taken out.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) command: Command,
@@ -294,7 +294,7 @@ fn publish(view: &mut super::view::View, due: &mut Due, staged: Staged) -> Ready
             Entry::State { key, .. } => {
                 due.keys.insert(key.clone());
             }
-            Entry::Snapshot(_) | Entry::Reopen(_) => {}
+            Entry::Snapshot(_) | Entry::Reopen(_) | Entry::Trim { .. } => {}
         }
     }
     match staged.answer {
