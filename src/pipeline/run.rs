@@ -95,6 +95,8 @@ pub struct Running {
     sinks: Vec<ReadySink>,
     sources: JoinSet<()>,
     drivers: JoinSet<()>,
+    /// Cancelled when collection has ended: only then is there nothing to come that a driver would have to wait for.
+    drain: CancellationToken,
     services: JoinSet<()>,
     services_stop: CancellationToken,
     drain_timeout: Duration,
@@ -128,7 +130,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         sinks: routes.clone(),
         stop: stop.clone(),
     };
-    let drivers = spawn_drivers(&settings, &sinks, &routes, &journal, &shared, &stop)?;
+    let shutdown = Shutdown { drain: CancellationToken::new(), stop: stop.stopping() };
+    let drivers = spawn_drivers(&settings, &sinks, &routes, &journal, &shared, &shutdown)?;
     let sources = spawn_sources(streams, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -143,6 +146,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         sinks,
         sources,
         drivers,
+        drain: shutdown.drain,
         services,
         services_stop,
         drain_timeout: settings.state.drain_timeout,
@@ -166,7 +170,8 @@ impl Running {
         self.stop.draining().cancelled().await;
         notify(sd_notify::NotifyState::Stopping);
         while self.sources.join_next().await.is_some() {}
-        self.drain().await;
+        self.drain.cancel();
+        self.deliver_the_rest().await;
         let backlog: u64 = self.observer.status().sinks.iter().map(|sink| sink.backlog_events).sum();
         self.services_stop.cancel();
         while self.services.join_next().await.is_some() {}
@@ -187,7 +192,7 @@ impl Running {
         }
     }
 
-    async fn drain(&mut self) {
+    async fn deliver_the_rest(&mut self) {
         let (stop, stopping) = (self.stop.clone(), self.stop.stopping());
         let drained = async { while self.drivers.join_next().await.is_some() {} };
         tokio::select! {
@@ -239,10 +244,9 @@ fn spawn_drivers(
     routes: &[(SinkName, Vec<StreamId>)],
     journal: &Arc<dyn Journal>,
     shared: &Shared,
-    stop: &Stop,
+    shutdown: &Shutdown,
 ) -> Result<JoinSet<()>, RunError> {
     let mut tasks = JoinSet::new();
-    let shutdown = Shutdown { drain: stop.draining(), stop: stop.stopping() };
     for (sink, (_, streams)) in sinks.iter().zip(routes) {
         let dead_letters = DeadLetters::open(&settings.state.dir, &sink.name, DEAD_LETTER_BYTES_MAX)?;
         let state = Arc::new(SinkState::new(SinkParts {
@@ -256,12 +260,12 @@ fn spawn_drivers(
         }));
         for stream in streams {
             let driver = Arc::new(Driver::new(state.clone(), journal.clone(), stream.clone(), sink.built.transform.clone()));
-            let (name, shutdown) = (format!("sink {} {stream}", sink.name), shutdown.clone());
+            let (name, shutdown, drain) = (format!("sink {} {stream}", sink.name), shutdown.clone(), shutdown.drain.clone());
             let make = move || {
                 let (driver, shutdown) = (driver.clone(), shutdown.clone());
                 async move { driver.run(&shutdown).await }
             };
-            tasks.spawn(supervise(name, supervision(shared), stop.draining(), make));
+            tasks.spawn(supervise(name, supervision(shared), drain, make));
         }
     }
     Ok(tasks)

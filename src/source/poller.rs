@@ -120,6 +120,10 @@ impl Poller {
             undecodable: parts.metrics.stream_counter(metrics::EVENTS_UNDECODABLE, &parts.stream),
             last_success: parts.metrics.stream_gauge(metrics::LAST_SUCCESS, &parts.stream),
         };
+        // What has not happened yet is a zero, not an absent series: alerts need it.
+        for counter in [&counters.collected, &counters.duplicate, &counters.late, &counters.undecodable] {
+            counter.increment(0);
+        }
         Self {
             planner: Planner::new(&parts.settings),
             counters,
