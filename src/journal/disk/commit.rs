@@ -26,8 +26,8 @@ impl Writer {
         match self.prepare(&commit) {
             Ok(prepared) => {
                 let Prepared { entry, index, fresh, coverage } = prepared;
-                self.batch.coverage.insert(commit.stream.clone(), coverage);
-                let answer = Answer::Commit { stream: commit.stream, fresh, reply };
+                self.batch.coverage.insert(commit.stream, coverage.clone());
+                let answer = Answer::Commit { fresh, coverage, reply };
                 self.stage(entry, index, answer);
             }
             Err(error) => drop(reply.send(Err(error))),
