@@ -5,7 +5,7 @@ use super::{
     ledger::Entry,
     lock::failed,
     page::{Before, Bucket, Draft, Facts, Id, IdMaker, Run},
-    record::{Header, Kind, Place, frame},
+    record::{Kind, Place, frame},
     view::View,
     writer::{Answer, Reply, Staged, Writer},
 };
@@ -26,8 +26,8 @@ impl Writer {
         match self.prepare(&commit) {
             Ok(prepared) => {
                 let Prepared { entry, index, fresh, coverage } = prepared;
-                self.batch.coverage.insert(commit.stream.clone(), coverage);
-                let answer = Answer::Commit { stream: commit.stream, fresh, reply };
+                self.batch.coverage.insert(commit.stream, coverage.clone());
+                let answer = Answer::Commit { fresh, coverage, reply };
                 self.stage(entry, index, answer);
             }
             Err(error) => drop(reply.send(Err(error))),
@@ -131,11 +131,10 @@ impl Writer {
         let ids: Vec<Id> = fresh.iter().zip(ids).filter(|(fresh, _)| **fresh).map(|(_, (_, id))| *id).collect();
         let place = Place { sequence: self.batch.next_sequence, next_position: self.batch.next_position };
         let draft = Draft { place, collected_at: commit.collected_at, facts, events: &events, ids: &ids };
-        let record = self.encoder.encode(&draft).map_err(failed("encode a page for", &self.log.paths.log))?;
-        self.refuse_what_does_not_fit(record.len() as u64)?;
-        let offset = self.log.append(&record)?;
-        let header = Header::decode(&record).ok();
-        Ok(header.filter(|header| header.count > 0).map(|header| IndexEntry::new(offset, &header)))
+        let header = self.encoder.encode(&draft).map_err(failed("encode a page for", &self.log.paths.log))?;
+        self.refuse_what_does_not_fit(header.total_len())?;
+        let offset = self.log.append(self.encoder.record())?;
+        Ok((header.count > 0).then(|| IndexEntry::new(offset, &header)))
     }
 
     /// Begins a new segment where the active one is complete.

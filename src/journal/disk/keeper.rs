@@ -103,9 +103,15 @@ impl Writer {
     }
 
     pub(super) fn save_or_warn(&mut self, moved: &Acks) {
-        if let Err(error) = self.save(moved) {
-            warn!(%error, "failed to save checkpoints; the log has them, and it is tried again");
-            self.due.since = Some(Instant::now());
+        match self.save(moved) {
+            Ok(()) if self.save_trouble.is_over() => info!("checkpoints are saved again"),
+            Ok(()) => {}
+            Err(error) => {
+                if self.save_trouble.is_new() {
+                    warn!(%error, "failed to save checkpoints; the log has them, and it is tried again");
+                }
+                self.due.since = Some(Instant::now());
+            }
         }
     }
 

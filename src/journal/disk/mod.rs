@@ -49,7 +49,7 @@ use self::{
     reader::{Access, Reader},
     recovery::recover,
     view::Shared,
-    writer::{Batch, Command, Due, Queued, Reply, Writer},
+    writer::{Batch, Command, Due, Queued, Reply, Trouble, Writer},
 };
 use super::{Backlog, Chunk, Commit, Committed, Journal, JournalError, Options, Read, Stats};
 use crate::{
@@ -154,6 +154,8 @@ impl DiskJournal {
             due: Due::default(),
             ids_reach: options.ids_reach,
             checkpoint_after: tuning.checkpoint_after,
+            save_trouble: Trouble::default(),
+            ids_trouble: Trouble::default(),
             newcomers_start: recovered.newcomers_start,
             lock: Some(lock),
         };
