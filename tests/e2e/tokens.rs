@@ -78,12 +78,15 @@ async fn a_rotating_pair_survives_a_kill_and_a_revoked_access_token() {
     );
     let config = configure(dir.path(), &miro, &org);
     let log = dir.path().join("log");
-    let everything = |status: &Value| status["healthy"] == true && ["audit", "content"].iter().all(|kind| stream(status, kind)["last_success"].is_string());
+    let everything = |status: &Value| {
+        status["healthy"] == true && ["audit", "content"].iter().all(|kind| stream(status, kind)["last_success"].is_string())
+    };
 
     let mut daemon = Daemon::start(&config, &log, "info");
     let status = tokio::task::block_in_place(|| daemon.wait_until("both streams are collected", LIMIT, everything));
     assert!(stream(&status, "audit")["token_expires_at"].is_string(), "an expiring token shows when it expires");
-    let refreshes = || miro.sim().requests().iter().filter(|request| request.path == "/v1/oauth/token" && request.status == Some(200)).count();
+    let refreshes =
+        || miro.sim().requests().iter().filter(|request| request.path == "/v1/oauth/token" && request.status == Some(200)).count();
     assert_eq!(refreshes(), 1, "two streams with one grant refresh once");
     daemon.kill();
 
@@ -92,7 +95,8 @@ async fn a_rotating_pair_survives_a_kill_and_a_revoked_access_token() {
     tokio::task::block_in_place(|| daemon.wait_until("both streams go on after the kill", LIMIT, everything));
     assert_eq!(refreshes(), 1, "the pair on disk is still good");
 
-    let used: Vec<_> = fs::read_dir(dir.path().join("state/tokens")).expect("the pair is kept").map(|entry| entry.expect("an entry").path()).collect();
+    let used: Vec<_> =
+        fs::read_dir(dir.path().join("state/tokens")).expect("the pair is kept").map(|entry| entry.expect("an entry").path()).collect();
     let record: Value = used
         .iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
@@ -103,7 +107,9 @@ async fn a_rotating_pair_survives_a_kill_and_a_revoked_access_token() {
     miro.sim().revoke_token(&access);
     let before = stream(&daemon.status().expect("the daemon answers"), "audit")["last_success"].clone();
     tokio::task::block_in_place(|| {
-        daemon.wait_until("a new pair is fetched and used", LIMIT, |status| everything(status) && stream(status, "audit")["last_success"] != before && refreshes() == 2)
+        daemon.wait_until("a new pair is fetched and used", LIMIT, |status| {
+            everything(status) && stream(status, "audit")["last_success"] != before && refreshes() == 2
+        })
     });
     assert_eq!(lines(&dir.path().join("audit.ndjson")), 600);
     assert_eq!(lines(&dir.path().join("content.ndjson")), 200);
@@ -111,7 +117,9 @@ async fn a_rotating_pair_survives_a_kill_and_a_revoked_access_token() {
 
 fn find_key(value: &Value, key: &str) -> Option<String> {
     match value {
-        Value::Object(object) => object.get(key).and_then(Value::as_str).map(str::to_owned).or_else(|| object.values().find_map(|inner| find_key(inner, key))),
+        Value::Object(object) => {
+            object.get(key).and_then(Value::as_str).map(str::to_owned).or_else(|| object.values().find_map(|inner| find_key(inner, key)))
+        }
         _ => None,
     }
 }
