@@ -1,5 +1,7 @@
 //! A commit on its way into the log: what it does to coverage, which of its events are new, and whether there is room for it.
 
+use std::time::Duration;
+
 use super::{
     index::IndexEntry,
     ledger::Entry,
@@ -198,12 +200,20 @@ impl Writer {
         view.bytes() - view.active.bytes + self.log.active.len
     }
 
-    /// The watermarks of these streams, as published.
+    /// Up to where the ids of these streams are settled: the watermark, but not further behind the newest time than any log of Miro's
+    /// reaches back. A hole that is lost for good would otherwise keep every id for ever.
     pub(super) fn watermarks(&self, streams: impl Iterator<Item = StreamId>) -> Vec<(StreamId, crate::event::Timestamp)> {
         let view = self.shared.view();
-        streams.filter_map(|stream| view.ledger.coverage.get(&stream).map(|held| (stream.clone(), held.watermark()))).collect()
+        streams
+            .filter_map(|stream| {
+                view.ledger.coverage.get(&stream).map(|held| (stream.clone(), held.watermark().max(held.newest().minus(HOLE_AGE_MAX))))
+            })
+            .collect()
     }
 }
+
+/// Miro keeps its logs for a year at most; a hole that is older cannot be filled.
+const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 struct Prepared {
     entry: Option<Entry>,

@@ -205,6 +205,22 @@ impl DiskJournal {
     }
 }
 
+impl DiskJournal {
+    /// Who is no longer named is forgotten with what it has not taken: the operator has decided that, and reads what it costs.
+    fn warn_of_forgotten(&self, subscriptions: &[(SinkName, StreamId)]) {
+        let gone: Vec<_> = self.shared.view().ledger.acks.keys().filter(|key| !subscriptions.contains(key)).cloned().collect();
+        for (sink, stream) in gone {
+            let undelivered = self.reader.backlog(&sink, &stream).events;
+            if undelivered > 0 {
+                tracing::warn!(
+                    %sink, %stream, undelivered,
+                    "sink or stream is no longer configured; events that it has not taken are given up"
+                );
+            }
+        }
+    }
+}
+
 impl Journal for DiskJournal {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, JournalError>> {
         Box::pin(self.ask(|reply| Command::Commit { commit, reply }))
@@ -229,6 +245,7 @@ impl Journal for DiskJournal {
     }
 
     fn subscribe(&self, subscriptions: Vec<(SinkName, StreamId)>) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.warn_of_forgotten(&subscriptions);
         Box::pin(self.ask(|reply| Command::Subscribe { subscriptions, reply }))
     }
 

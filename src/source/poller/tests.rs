@@ -384,7 +384,8 @@ async fn nothing_new_to_ask_for_is_no_success_without_an_answer() {
     let journal = MemoryJournal::new();
     play(journal.clone(), Start::Ago(Duration::from_secs(3_600)), vec![Reply::Page(&[-100], None)]).await;
     let back = Clock::starting_at(at(-86_400));
-    let outcome = play_on(journal, Start::Now, vec![Reply::Error(MiroClass::Retryable), Reply::Error(MiroClass::Retryable)], back, None).await;
+    let outcome =
+        play_on(journal, Start::Now, vec![Reply::Error(MiroClass::Retryable), Reply::Error(MiroClass::Retryable)], back, None).await;
     assert_eq!(outcome.windows()[0], (-900, 0), "the newest stretch is listed again");
     assert_eq!(outcome.health.streams().remove(&stream()).and_then(|row| row.last_success), None);
 }
