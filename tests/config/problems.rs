@@ -65,7 +65,10 @@ fn unknown_keys_are_refused_and_the_near_ones_named() {
 #[test]
 fn a_key_of_another_sink_type_says_whose_it_is() {
     check_sink("type = 'stdout'\ndcr_id = 'x'", &["sinks.s.dcr_id: belongs to sinks of type azure_monitor; this one is stdout"]);
-    check_sink("type = 'stdout'\nurl = 'x'", &["sinks.s.url: belongs to sinks of type splunk_hec or sumo; this one is stdout"]);
+    check_sink(
+        "type = 'stdout'\nurl = 'x'",
+        &["sinks.s.url: belongs to sinks of type splunk_hec or sumo or http or elasticsearch; this one is stdout"],
+    );
     check_sink(
         "type = 'file'\npath = '/x'\ncompression = 'none'\nfacility = 13",
         &["sinks.s.facility: belongs to sinks of type syslog; this one is file"],
@@ -77,20 +80,20 @@ fn types_of_sinks_are_named_and_typos_recognised() {
     check_sink(
         "path = '/x'",
         &[
-            "sinks.s.type: is missing; it needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\" or \"syslog\": type = \"splunk_hec\"",
+            "sinks.s.type: is missing; it needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\" or \"elasticsearch\": type = \"splunk_hec\"",
         ],
     );
     check_sink(
         "type = 'splunk-hec'\nanything = 1",
         &[
-            "sinks.s.type: needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\" or \"syslog\"; found \"splunk-hec\": did you mean \"splunk_hec\"?",
+            "sinks.s.type: needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\" or \"elasticsearch\"; found \"splunk-hec\": did you mean \"splunk_hec\"?",
         ],
     );
 }
 
 #[test]
 fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
-    for kind in ["http", "elasticsearch", "kafka", "s3", "otlp", "nats"] {
+    for kind in ["kafka", "s3", "otlp", "nats"] {
         check_sink(
             &format!("type = '{kind}'\nanything = 1"),
             &[&format!("sinks.s.type: the sink type {kind:?} is not supported by this version yet")],

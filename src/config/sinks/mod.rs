@@ -16,7 +16,10 @@ use super::{
 use crate::event::{SinkName, StreamKind};
 
 mod azure_monitor;
+mod credential;
+mod elasticsearch;
 mod file;
+mod http;
 mod splunk_hec;
 mod sumo;
 mod syslog;
@@ -46,7 +49,8 @@ pub(super) enum Connects {
 }
 
 /// Every type of this version.
-pub(super) const TYPES: [&SinkType; 6] = [&STDOUT, &file::TYPE, &splunk_hec::TYPE, &azure_monitor::TYPE, &sumo::TYPE, &syslog::TYPE];
+pub(super) const TYPES: [&SinkType; 8] =
+    [&STDOUT, &file::TYPE, &splunk_hec::TYPE, &azure_monitor::TYPE, &sumo::TYPE, &syslog::TYPE, &http::TYPE, &elasticsearch::TYPE];
 
 const STDOUT: SinkType = SinkType {
     name: "stdout",
@@ -61,7 +65,8 @@ const STDOUT: SinkType = SinkType {
 struct TypeName(&'static SinkType);
 
 impl FromText for TypeName {
-    const MEANT: &'static str = "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\" or \"syslog\"";
+    const MEANT: &'static str =
+        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\" or \"elasticsearch\"";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         if unsupported::SINK_TYPES.contains(&text) {

@@ -2,10 +2,9 @@
 
 use super::{Connects, SinkType};
 use crate::config::{
-    Secret,
-    address::{http_url, warn_of_clear_text},
+    address::SecretUrl,
     key::{Defaulted, Key, Optional, Required},
-    node::{Kind, Node},
+    node::Node,
     problem::Faulty,
     settings::{Compression, Provenance, SinkKindSettings, SumoSettings},
     table::{At, Table},
@@ -49,27 +48,6 @@ fn read(table: &Table<'_>) -> Result<SinkKindSettings, Faulty> {
         fields: fields?.map(|fields| fields.0).unwrap_or_default(),
         compression: compression?,
     }))
-}
-
-/// A URL that is a secret.
-struct SecretUrl(Secret);
-
-impl Value for SecretUrl {
-    const MEANT: &'static str = "a secret URL: { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or a text";
-    const SHORT: &'static str = "a secret URL";
-
-    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
-        let secret = <Secret as Value>::read(at, node)?;
-        if let Kind::Text(text) = &node.kind {
-            let url = http_url(text.trim()).map_err(|why| at.problem(node, format!("needs a URL: {why}")))?;
-            warn_of_clear_text(at, node, &url);
-        }
-        Ok(Self(secret))
-    }
-
-    fn sub_keys() -> crate::config::key::Keys {
-        Secret::sub_keys()
-    }
 }
 
 /// Names and values that travel as `name=value,name=value` in a header.
