@@ -144,6 +144,18 @@ async fn an_event_that_does_not_fit_the_mapping_is_refused_alone_and_without_its
 }
 
 #[tokio::test]
+async fn of_a_thousand_events_with_a_bad_one_the_others_are_stored_once() {
+    let cluster = cluster(|config| config.number_fields = vec!["size".to_owned()]);
+    let poison = |n: usize| if n == 617 { r#"{"id":"event#617","size":"large"}"#.to_owned() } else { ordinary(n) };
+    let receipt = outcome(&sink_for(&cluster), &Events::audit((0..1_000).map(poison))).await.expect("an answer");
+    let Receipt::Each(verdicts) = receipt else { panic!("{receipt:?}") };
+    let refused: Vec<usize> = (0..1_000).filter(|&n| verdicts[n] != Verdict::Accepted).collect();
+    assert_eq!(refused, [617]);
+    assert!(matches!(verdicts[617], Verdict::Rejected(_)));
+    assert_eq!((cluster.ledger().len(), cluster.ledger().totals().repeated), (999, 0));
+}
+
+#[tokio::test]
 async fn items_that_want_a_privilege_or_an_index_stop_the_sink_and_not_the_event() {
     let check = async |status: u16, kind: &str, expected: Result<Receipt, ErrorClass>| {
         let cluster = cluster(|_| {});
