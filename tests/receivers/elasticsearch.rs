@@ -219,6 +219,15 @@ async fn an_answer_that_was_too_long_asks_for_smaller_bulks() {
 }
 
 #[tokio::test]
+async fn words_that_are_no_good_text_do_not_hide_the_verdict() {
+    let items = r#"{"items":[{"create":{"status":400,"error":{"type":"x","reason":"\ud800"}}},{"create":{"status":201}}]}"#;
+    let receiver = Scripted::start([answer(200, "", items)]).await;
+    let sink = sink_with(settings(receiver.url.as_str()), TIMEOUT);
+    let expected = [Verdict::Rejected("status 400".to_owned()), Verdict::Accepted].to_vec();
+    assert_eq!(outcome(&sink, &Events::ordinary(2)).await, Ok(Receipt::Each(expected)));
+}
+
+#[tokio::test]
 async fn a_probe_asks_who_is_there_and_writes_nothing() {
     let cluster = cluster(|_| {});
     let sink = sink_for(&cluster);

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::super::{
     Batch, ErrorClass, Receipt, SinkError, Verdict,
@@ -33,8 +34,9 @@ struct Item<'a> {
 #[derive(Deserialize)]
 struct Created<'a> {
     status: u16,
+    /// Read when it is needed, so that words that are no good text do not take the status with them.
     #[serde(borrow)]
-    error: Option<Cause<'a>>,
+    error: Option<&'a RawValue>,
 }
 
 /// An error of an item, or of a whole answer.
@@ -62,9 +64,12 @@ enum Fate {
 }
 
 impl Created<'_> {
+    fn cause(&self) -> Cause<'_> {
+        self.error.and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default()
+    }
+
     fn fate(&self) -> Fate {
-        let kind = self.error.as_ref().map_or("", |cause| &*cause.kind);
-        match (self.status, kind) {
+        match (self.status, &*self.cause().kind) {
             (200..=299 | 409, _) => Fate::Accepted,
             // A disk that is nearly full makes indices read-only, and a closed index can be opened: both pass.
             (_, "cluster_block_exception" | "index_closed_exception") | (429 | 500..=599, _) => Fate::NotTaken,
@@ -124,7 +129,8 @@ impl Reply<'_> {
     fn item_words(&self, item: &Created<'_>, index: usize, batch: &Batch<'_>) -> String {
         let (_, rest) = batch.split_at(index);
         let (alone, _) = rest.split_at(1);
-        let words = item.error.as_ref().map(|cause| self.words(cause, Some(&alone))).unwrap_or_default();
+        let cause = item.cause();
+        let words = if cause.kind.is_empty() { String::new() } else { self.words(&cause, Some(&alone)) };
         if words.is_empty() { format!("status {}", item.status) } else { format!("status {} ({words})", item.status) }
     }
 
