@@ -1,5 +1,7 @@
 //! `type = "sumo"`
 
+use serde_json::{Value as Json, json};
+
 use super::{Connects, SinkType};
 use crate::config::{
     Secret,
@@ -70,6 +72,10 @@ impl Value for SecretUrl {
     fn sub_keys() -> crate::config::key::Keys {
         Secret::sub_keys()
     }
+
+    fn form() -> Json {
+        Secret::form()
+    }
 }
 
 /// Names and values that travel as `name=value,name=value` in a header.
@@ -82,6 +88,10 @@ impl Value for Fields {
         let table = Table::open(at.clone(), node)?;
         let read: Vec<_> = table.entries().map(|(name, node)| field(&at.child(name), name, node)).collect();
         Ok(Self(read.into_iter().collect::<Result<_, _>>()?))
+    }
+
+    fn form() -> Json {
+        json!({ "type": ["object", "null"], "additionalProperties": <String as Value>::form() })
     }
 }
 
