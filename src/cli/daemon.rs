@@ -25,7 +25,7 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 
 /// Which daemon is asked.
 #[derive(Debug, clap::Args)]
-pub(super) struct Options {
+pub(super) struct DaemonOptions {
     #[command(flatten)]
     config: ConfigOption,
     /// The daemon's admin address, where it is not the configured one
@@ -42,7 +42,7 @@ pub(super) struct Answer {
 }
 
 /// Does something with an admin endpoint, on a runtime of its own; a fault of the configuration ends it before.
-pub(super) fn with_admin<F>(options: &Options, act: impl FnOnce(AdminSettings) -> F) -> Exit
+pub(super) fn with_admin<F>(options: &DaemonOptions, act: impl FnOnce(AdminSettings) -> F) -> Exit
 where
     F: Future<Output = anyhow::Result<Exit>>,
 {
@@ -58,7 +58,7 @@ where
 }
 
 /// Where the daemon listens. Without any configuration it is where a daemon without one listens.
-fn admin(options: &Options) -> Result<AdminSettings, String> {
+fn admin(options: &DaemonOptions) -> Result<AdminSettings, String> {
     let path = options.config.config.as_deref();
     let loaded = config::load(path, &Environment::of_process());
     match (options.admin, loaded) {

@@ -16,7 +16,7 @@ const NAME_CHARS_MAX: usize = 24;
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     #[command(flatten)]
-    daemon: daemon::Options,
+    daemon: daemon::DaemonOptions,
     /// Print the gaps as a JSON array
     #[arg(long)]
     json: bool,

@@ -9,6 +9,7 @@ use crate::config::Environment;
 pub mod check;
 mod completions;
 mod daemon;
+mod dead_letters;
 mod demo;
 mod gaps;
 mod logging;
@@ -99,6 +100,9 @@ enum Command {
     Status(status::Options),
     /// List what is known not to be collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
+    /// List, show and export the events that a receiver refused
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Print the script with which a shell completes commands and options
     Completions(completions::Options),
     /// Print or install the manual pages
@@ -124,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options, &cli.log),
         Command::Status(options) => status::run(&options),
         Command::Gaps(options) => gaps::run(&options),
+        Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Completions(options) => completions::run(&options),
         Command::Man(options) => man::run(&options),
         Command::Schema => schema::run(),

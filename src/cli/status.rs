@@ -26,7 +26,7 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct Options {
     #[command(flatten)]
-    daemon: daemon::Options,
+    daemon: daemon::DaemonOptions,
     /// Print the status as JSON
     #[arg(long)]
     json: bool,
