@@ -87,10 +87,10 @@ fn reason(name: &str) -> Result<Reason, String> {
 }
 
 pub(super) fn run(command: &Command) -> Exit {
-    let (selection, act): (_, Box<dyn Fn(&[SinkName], &Settings) -> anyhow::Result<Exit> + '_>) = match command {
-        Command::List(options) => (&options.selection, Box::new(|sinks, settings| list(options, sinks, settings))),
-        Command::Show(options) => (&options.selection, Box::new(|sinks, settings| show(options, sinks, settings))),
-        Command::Export(options) => (&options.selection, Box::new(|sinks, settings| export(options, sinks, settings))),
+    let selection = match command {
+        Command::List(options) => &options.selection,
+        Command::Show(options) => &options.selection,
+        Command::Export(options) => &options.selection,
     };
     let settings = match config::load(selection.config.config.as_deref(), &Environment::of_process()) {
         Ok(loaded) => loaded.settings,
@@ -104,11 +104,19 @@ pub(super) fn run(command: &Command) -> Exit {
         Err(error) => return fail(&error),
     };
     match chosen(selection, known) {
-        Ok(sinks) => act(&sinks, &settings).unwrap_or_else(|error| fail(&error)),
+        Ok(sinks) => act(command, &sinks, &settings).unwrap_or_else(|error| fail(&error)),
         Err(problem) => {
             report(&format!("error: {problem}"));
             Exit::Usage
         }
+    }
+}
+
+fn act(command: &Command, sinks: &[SinkName], settings: &Settings) -> anyhow::Result<Exit> {
+    match command {
+        Command::List(options) => list(options, sinks, settings),
+        Command::Show(options) => show(options, sinks, settings),
+        Command::Export(options) => export(options, sinks, settings),
     }
 }
 
