@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Exit, print};
+use super::{Cli, Exit, fail, print};
 
 const EXAMPLES: &str = "Examples:
   miro-siem completions bash > /etc/bash_completion.d/miro-siem
@@ -22,5 +22,15 @@ pub(super) fn run(options: &Options) -> Exit {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
-    print(&script)
+    match (options.shell, String::from_utf8(script)) {
+        (Shell::Bash, Ok(script)) => print(with_one_spelling(&script).as_bytes()),
+        (_, Ok(script)) => print(script.as_bytes()),
+        (_, Err(error)) => fail(&anyhow::Error::new(error).context("failed to make the script")),
+    }
+}
+
+/// clap_complete spells a program's name with a dash in two ways in its script for bash, which then completes no subcommand
+/// (clap issue 6421, open with 4.6.11). Where that is mended, this finds nothing to change.
+fn with_one_spelling(script: &str) -> String {
+    script.replace("miro__subcmd__siem", "miro__siem")
 }
