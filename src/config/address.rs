@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use serde_json::{Value as Json, json};
 use url::Url;
 
 use super::{
@@ -31,6 +32,10 @@ impl Value for BaseUrl {
         let url = base_url(text.trim()).map_err(|why| at.problem(node, format!("needs {}: {why}", Self::MEANT)))?;
         warn_of_clear_text(at, node, &url);
         Ok(Self(url))
+    }
+
+    fn form() -> Json {
+        json!({ "type": "string", "pattern": "^\\s*[hH][tT][tT][pP][sS]?:" })
     }
 }
 
@@ -86,6 +91,10 @@ impl Value for SecretUrl {
 
     fn sub_keys() -> Keys {
         Secret::sub_keys()
+    }
+
+    fn form() -> Json {
+        Secret::form()
     }
 }
 

@@ -82,7 +82,9 @@ async fn a_rotating_pair_is_fetched_once_for_both_streams_and_survives_kills() {
     let refused =
         || miro.sim().requests().iter().filter(|request| request.path == "/v1/oauth/token" && request.status != Some(200)).count();
     let everything = |status: &Value| {
-        status["healthy"] == true && status["sinks"][0]["backlog_events"] == 0 && ["audit", "content"].iter().all(|kind| stream(status, kind)["last_success"].is_string())
+        status["healthy"] == true
+            && status["sinks"][0]["backlog_events"] == 0
+            && ["audit", "content"].iter().all(|kind| stream(status, kind)["last_success"].is_string())
     };
 
     for _ in 0..3 {

@@ -1,5 +1,7 @@
 //! `type = "http"`
 
+use serde_json::{Value as Json, json};
+
 use super::{Connects, SinkType, credential};
 use crate::config::{
     Secret,
@@ -117,6 +119,10 @@ impl Value for Headers {
 
     fn sub_keys() -> Keys {
         &[]
+    }
+
+    fn form() -> Json {
+        json!({ "type": ["object", "null"], "additionalProperties": Secret::form() })
     }
 }
 

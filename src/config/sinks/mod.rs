@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::{
     key::{Defaulted, Key, Keys, Optional, Required},
     name,
     node::{Kind, Node},
     problem::Faulty,
     scalar::ByteSize,
+    schema,
     settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
     table::{At, Table, nearest},
     unsupported,
@@ -175,6 +178,10 @@ impl Value for FilterSettings {
 
     fn sub_keys() -> Keys {
         FILTER_KEYS
+    }
+
+    fn form() -> Json {
+        schema::table(FILTER_KEYS)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `type = "sumo"`
 
+use serde_json::{Value as Json, json};
+
 use super::{Connects, SinkType};
 use crate::config::{
     address::SecretUrl,
@@ -60,6 +62,10 @@ impl Value for Fields {
         let table = Table::open(at.clone(), node)?;
         let read: Vec<_> = table.entries().map(|(name, node)| field(&at.child(name), name, node)).collect();
         Ok(Self(read.into_iter().collect::<Result<_, _>>()?))
+    }
+
+    fn form() -> Json {
+        json!({ "type": ["object", "null"], "additionalProperties": <String as Value>::form() })
     }
 }
 
