@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `rt`, `externalId`, `cat`, `act`, `outcome` | time in milliseconds, stable id, category, event name, outcome of a sign-in |
 //! | `suser`, `suid` | who did it: e-mail address, else name; id |
-//! | `duser`, `duid` | the user that `details` name |
+//! | `duser`, `duid` | whom it was done to |
 //! | `src`, or `c6a2` for IPv6 | from where |
 //! | `cs1` to `cs6` | organisation, team, object id, object name, actor type, log stream, each with its label |
 //! | `msg` | `details` as Miro spells them |
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Extent, Transformed,
-    mapping::{self, Class},
+    mapping::{self, Class, What},
     raw::push_hex,
     reading::Reading,
 };
@@ -65,7 +65,7 @@ impl Cef {
             let outcome = if mapping.is_failure() { "failure" } else { "success" };
             extension.put("cat", Some(reading.category.as_deref().unwrap_or(reading.stream.as_str())));
             extension.put("outcome", (mapping.class == Class::Auth).then_some(outcome));
-            put_parties(&mut extension, &reading, extent);
+            put_parties(&mut extension, mapping.what, &reading, extent);
         }
         match extent {
             Extent::Full => extension.put("msg", reading.details()),
@@ -79,12 +79,14 @@ impl Cef {
     }
 }
 
-fn put_parties(extension: &mut Extension<'_>, reading: &Reading<'_>, extent: Extent) {
+fn put_parties(extension: &mut Extension<'_>, what: What, reading: &Reading<'_>, extent: Extent) {
     let actor = &reading.actor;
     extension.put("suser", actor.email.as_deref().or(actor.name.as_deref()));
     extension.put("suid", actor.id.as_deref());
-    extension.put("duser", reading.grantee.email.as_deref());
-    extension.put("duid", reading.grantee.id.as_deref());
+    if let Some(target) = mapping::target(what, reading) {
+        extension.put("duser", target.email.as_deref().or(target.name.as_deref()));
+        extension.put("duid", target.id.as_deref());
+    }
     match reading.ip {
         Some(ip) if ip.is_ipv4() => extension.put("src", Some(&ip.to_string())),
         Some(ip) => extension.labelled("c6a2", "Source IPv6 Address", Some(&ip.to_string())),

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Extent, Transformed,
-    mapping::{self, Change, Class, Mapping, UNMAPPED, What},
+    mapping::{self, Class, Effect, Mapping, UNMAPPED, What},
     object::Object,
     raw::{ProvenanceWriter, Wrapped, push_hex},
     reading::{Party, Reading},
@@ -112,19 +112,19 @@ fn types(mapping: &Mapping) -> Vec<&'static str> {
         Class::Auth | Class::Entity | Class::App | Class::Web => None,
     };
     let change = match mapping.change {
-        Change::Access => "access",
-        Change::Change => "change",
-        Change::Creation => "creation",
-        Change::Deletion => "deletion",
-        Change::End => "end",
-        Change::Info => "info",
-        Change::Start => "start",
+        Effect::Access => "access",
+        Effect::Change => "change",
+        Effect::Creation => "creation",
+        Effect::Deletion => "deletion",
+        Effect::End => "end",
+        Effect::Info => "info",
+        Effect::Start => "start",
     };
     about.into_iter().chain([change]).collect()
 }
 
 fn write_parties(record: &mut Object<'_>, mapping: &Mapping, reading: &Reading<'_>) {
-    let target = target(mapping.what, reading);
+    let target = mapping::target(mapping.what, reading);
     record.object("user", |user| {
         write_user(user, &reading.actor);
         if let Some(target) = &target {
@@ -141,20 +141,6 @@ fn write_parties(record: &mut Object<'_>, mapping: &Mapping, reading: &Reading<'
         let users = [Some(&reading.actor), target.as_ref()].into_iter().flatten();
         related.texts("user", users.flat_map(|user| [user.id.as_deref(), user.email.as_deref()]).flatten());
     });
-}
-
-/// Whom it was done to. The address that `details` give is the user's in `object` only if the id is.
-fn target<'a>(what: What, reading: &'a Reading<'a>) -> Option<Party<'a>> {
-    let (object, grantee) = (&reading.object, &reading.grantee);
-    match what {
-        What::User | What::Privilege(_) | What::Member => {
-            let same = object.id.is_some() && object.id == grantee.id;
-            let email = object.email.clone().or_else(|| grantee.email.clone().filter(|_| same));
-            Some(Party { id: object.id.clone(), name: object.name.clone(), email, kind: None })
-        }
-        _ if grantee.is_known() => Some(Party { id: grantee.id.clone(), email: grantee.email.clone(), ..Party::default() }),
-        _ => None,
-    }
 }
 
 fn write_user(user: &mut Object<'_>, party: &Party<'_>) {

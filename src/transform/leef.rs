@@ -22,9 +22,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Extent, Transformed,
-    mapping::{self, Change, Class, Mapping, What},
+    mapping::{self, Class, Effect, Mapping, What},
     raw::push_hex,
-    reading::Reading,
+    reading::{Party, Reading},
 };
 use crate::event::{Event, StreamKind};
 
@@ -76,7 +76,7 @@ impl Leef {
 
 fn put_session(pairs: &mut Pairs<'_>, mapping: &Mapping) {
     if mapping.class == Class::Auth {
-        pairs.put(if mapping.change == Change::End { "isLogoutEvent" } else { "isLoginEvent" }, Some("true"));
+        pairs.put(if mapping.change == Effect::End { "isLogoutEvent" } else { "isLoginEvent" }, Some("true"));
         pairs.put("outcome", Some(if mapping.is_failure() { "failure" } else { "success" }));
     }
 }
@@ -87,7 +87,7 @@ fn put_parties(pairs: &mut Pairs<'_>, mapping: &Mapping, reading: &Reading<'_>, 
     pairs.put("actorId", actor.id.as_deref());
     pairs.put("actorType", actor.kind.as_deref());
     pairs.put("src", reading.ip.map(|ip| ip.to_string()).as_deref());
-    pairs.put("targetUser", reading.grantee.shown());
+    pairs.put("targetUser", mapping::target(mapping.what, reading).as_ref().and_then(Party::shown));
     pairs.put("objectId", object.id.as_deref().or(reading.board.as_deref()));
     let kind = if let What::Resource(kind) = mapping.what { Some(kind) } else { object.kind.as_deref() };
     pairs.put("objectType", kind);

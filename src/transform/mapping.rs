@@ -9,7 +9,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use super::reading::Reading;
+use super::reading::{Party, Reading};
 use crate::event::StreamKind;
 
 /// A class of OCSF.
@@ -131,7 +131,7 @@ pub(super) enum What {
 
 /// What happened to it, in the words of ECS (`event.type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum Effect {
     Access,
     Change,
     Creation,
@@ -151,7 +151,7 @@ pub(super) struct Mapping {
     pub(super) other: &'static str,
     pub(super) severity: Severity,
     pub(super) what: What,
-    pub(super) change: Change,
+    pub(super) change: Effect,
 }
 
 impl Mapping {
@@ -178,7 +178,7 @@ macro_rules! rows {
             other: concat!($($other)?),
             severity: Severity::$severity,
             what: $what,
-            change: Change::$change,
+            change: Effect::$change,
         }),*),*]
     };
 }
@@ -191,7 +191,7 @@ pub(super) const UNMAPPED: Mapping = Mapping {
     other: "",
     severity: Severity::Informational,
     what: What::Unknown,
-    change: Change::Info,
+    change: Effect::Info,
 };
 
 /// Content logs, by `actionType`.
@@ -207,7 +207,7 @@ pub(super) const AI: Mapping = Mapping {
     other: "AI Interaction",
     severity: Severity::Informational,
     what: What::Ai,
-    change: Change::Access,
+    change: Effect::Access,
 };
 
 /// Audit events, by `event`.
@@ -336,6 +336,20 @@ fn is_complete(what: What, reading: &Reading<'_>) -> bool {
         What::Team | What::TeamEntity | What::Request | What::App | What::Resource(_) | What::Ai => {
             object.id.is_some() || object.name.is_some()
         }
+    }
+}
+
+/// Whom it was done to. The address that `details` give is the user's in `object` only if the id is.
+pub(super) fn target<'a>(what: What, reading: &'a Reading<'a>) -> Option<Party<'a>> {
+    let (object, grantee) = (&reading.object, &reading.grantee);
+    match what {
+        What::User | What::Privilege(_) | What::Member => {
+            let same = object.id.is_some() && object.id == grantee.id;
+            let email = object.email.clone().or_else(|| grantee.email.clone().filter(|_| same));
+            Some(Party { id: object.id.clone(), name: object.name.clone(), email, kind: None })
+        }
+        _ if grantee.is_known() => Some(Party { id: grantee.id.clone(), email: grantee.email.clone(), ..Party::default() }),
+        _ => None,
     }
 }
 

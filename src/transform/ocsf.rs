@@ -211,15 +211,15 @@ fn write_subject(record: &mut Object<'_>, what: What, reading: &Reading<'_>) {
             record.object("user", |user| write_user(user, who));
             record.object("service", |service| service.text("name", Some("Miro")));
         }
-        What::User => record.object("user", |user| write_target(user, reading)),
+        What::User => record.object("user", |user| write_target(user, what, reading)),
         What::Privilege(name) => {
-            record.object("user", |user| write_target(user, reading));
+            record.object("user", |user| write_target(user, what, reading));
             record.texts("privileges", [name]);
         }
         What::Team => record.object("group", |group| write_named(group, object, "team")),
         What::Member => {
             record.object("group", |group| write_named(group, &reading.team, "team"));
-            record.object("user", |user| write_target(user, reading));
+            record.object("user", |user| write_target(user, what, reading));
         }
         What::Policy(_) | What::Organization | What::TeamEntity | What::Token(_) | What::Request => {
             record.object("entity", |entity| write_entity(entity, what, reading));
@@ -241,12 +241,10 @@ fn write_subject(record: &mut Object<'_>, what: What, reading: &Reading<'_>) {
     }
 }
 
-/// The user in `object`; the address that `details` give is theirs only if the id is.
-fn write_target(user: &mut Object<'_>, reading: &Reading<'_>) {
-    let (object, grantee) = (&reading.object, &reading.grantee);
-    let same = object.id.is_some() && object.id == grantee.id;
-    let email = object.email.clone().or_else(|| grantee.email.clone().filter(|_| same));
-    write_user(user, &Party { id: object.id.clone(), name: object.name.clone(), email, kind: None });
+fn write_target(user: &mut Object<'_>, what: What, reading: &Reading<'_>) {
+    if let Some(target) = mapping::target(what, reading) {
+        write_user(user, &target);
+    }
 }
 
 fn write_named(out: &mut Object<'_>, party: &Party<'_>, kind: &str) {

@@ -8,6 +8,9 @@ use std::{borrow::Cow, collections::HashSet, net::IpAddr};
 use super::{members::Members, names};
 use crate::event::{Event, StreamKind, Timestamp};
 
+/// Many JSON parsers give up at 128 levels, and a record wraps its members in a few of its own.
+const DEPTH_MAX: usize = 64;
+
 /// A person, an app, a board: whatever has an id and a name.
 #[derive(Debug, Default)]
 pub(super) struct Party<'a> {
@@ -105,11 +108,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The members that a format has no place of its own for: all but those named, each name once.
+    /// The members that a format has no place of its own for: all but those named, each name once. What is nested too deep for common
+    /// parsers is left out: the original has it as text.
     pub(super) fn leftovers<'s>(&'s self, placed: &'s [&str]) -> impl Iterator<Item = (&'s str, &'a [u8])> {
         let mut seen = HashSet::new();
         self.members.0.iter().filter_map(move |(name, value)| {
-            let is_left = seen.insert(name.as_ref()) && !placed.contains(&name.as_ref());
+            let is_left = seen.insert(name.as_ref()) && !placed.contains(&name.as_ref()) && depth(value.get()) <= DEPTH_MAX;
             is_left.then(|| (name.as_ref(), value.get().as_bytes()))
         })
     }
@@ -122,5 +126,36 @@ impl<'a> Reading<'a> {
     /// `miro.audit` and so on.
     pub(super) fn dataset(&self) -> String {
         format!("miro.{}", self.stream)
+    }
+}
+
+/// How deep arrays and objects are nested in well-formed JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        for (json, expected) in [("1", 0), ("[]", 1), (r#"{"a[[\"[":[{}]}"#, 3), (r#""[\\""#, 0), (r#"[[],[[]]]"#, 3)] {
+            assert_eq!(depth(json), expected, "{json}");
+        }
     }
 }

@@ -55,7 +55,8 @@ fn every_family_and_every_odd_record_is_written_as_in_the_golden_files() {
 #[test]
 fn the_smaller_forms_of_ocsf_are_as_in_the_golden_file() {
     let mut text = String::new();
-    for (kind, event) in samples::all() {
+    // Every sixth is enough for the rules, and keeps the file small.
+    for (kind, event) in samples::all().into_iter().step_by(6) {
         let (full, _) = write(Format::Ocsf, kind, &event);
         let mut formatter = Formatter::new(Format::Ocsf, Provenance::On, &stream(kind));
         let reduced = formatter.write_smaller(&event, full.len()).expect("it fits");
@@ -91,7 +92,8 @@ fn only_names_that_nobody_has_described_are_unmapped_among_whole_events() {
     let mut unmapped = BTreeSet::new();
     for event in samples::truth(Stream::Audit) {
         let value: Value = serde_json::from_slice(&event.raw).expect("JSON");
-        let is_whole = value["object"].is_object() && value["context"]["team"].is_object();
+        let has_team = value["context"]["team"].is_object() || value["category"] != "user_management";
+        let is_whole = value["object"].is_object() && has_team;
         if is_whole && write(Format::Ocsf, StreamKind::Audit, &event).1 == Transformed::Unmapped {
             unmapped.insert(value["event"].as_str().unwrap_or_default().to_owned());
         }

@@ -1,5 +1,7 @@
 //! Events to format: one of each kind that the simulator makes, and records that no one should send.
 
+use std::sync::LazyLock;
+
 use super::*;
 
 /// A history that is long enough to have every name and every oddity in it.
@@ -76,6 +78,11 @@ fn family(kind: StreamKind, event: &Event) -> Vec<String> {
 
 /// One event of each family, in the order of time, then the records that are made by hand.
 pub(crate) fn all() -> Vec<(StreamKind, Event)> {
+    static ALL: LazyLock<Vec<(StreamKind, Event)>> = LazyLock::new(make);
+    ALL.clone()
+}
+
+fn make() -> Vec<(StreamKind, Event)> {
     let streams = [(StreamKind::Audit, Stream::Audit), (StreamKind::Content, Stream::Content), (StreamKind::Ai, Stream::Ai)];
     let mut seen = HashSet::new();
     let mut samples = Vec::new();

@@ -206,6 +206,28 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_another_format_shrinks_as_that_format_does() {
+        let stream = StreamId::new(OrgName::new("acme"), StreamKind::Audit);
+        let large = event("1", &format!(r#"{{"id":"1","event":"board_opened","object":{{"id":"2"}},"details":"{}"}}"#, "y".repeat(10_000)));
+        for (format, kept) in [
+            (Format::Ocsf, r#""is_truncated":true"#),
+            (Format::Ecs, r#""action":"board_opened""#),
+            (Format::Cef, "cs3=2 cs3Label=Object ID fileHash="),
+            (Format::Leef, "\tobjectId=2\tobjectType=board\tsha256="),
+        ] {
+            let mut encoder = Encoder::new(&settings(), Provenance::On, 1_200);
+            encoder.set_format(format);
+            let (mut record, mut out) = (Vec::new(), Vec::new());
+            Formatter::new(format, Provenance::On, &stream).write(&large, &mut record);
+            encoder.encode(&stream, &large, &record, &mut out).expect("it fits");
+            assert!(out.len() <= 1_200 && String::from_utf8_lossy(&out).contains(kept), "{}", String::from_utf8_lossy(&out));
+            let mut narrow = Encoder::new(&settings(), Provenance::On, 200);
+            narrow.set_format(format);
+            assert_eq!(narrow.encode(&stream, &large, &record, &mut out), Err(DoesNotFit));
+        }
+    }
+
+    #[test]
     fn an_event_without_a_time_has_that_of_its_page() {
         let untimed = Event { time: None, ..event("1", "{}") };
         assert!(message(Provenance::Off, &untimed).starts_with("<109>1 1970-01-01T00:00:00.000Z "));
