@@ -222,14 +222,11 @@ impl FromText for StreamKind {
 }
 
 impl FromText for Format {
-    const MEANT: &'static str = "\"raw\"";
-    const WORDS: &'static [&'static str] = &["raw"];
+    const MEANT: &'static str = "\"raw\", \"ocsf\", \"ecs\", \"cef\" or \"leef\"";
+    const WORDS: &'static [&'static str] = &["raw", "ocsf", "ecs", "cef", "leef"];
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
-        if unsupported::FORMATS.contains(&text) {
-            return Err(Unfit::Instead(unsupported::message("the format", text)));
-        }
-        word(text, &[("raw", Self::Raw)])
+        word(text, &[("raw", Self::Raw), ("ocsf", Self::Ocsf), ("ecs", Self::Ecs), ("cef", Self::Cef), ("leef", Self::Leef)])
     }
 }
 

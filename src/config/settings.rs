@@ -148,6 +148,14 @@ pub struct SinkSettings {
 pub enum Format {
     /// Miro's own object, byte for byte.
     Raw,
+    /// OCSF 1.8.0.
+    Ocsf,
+    /// Elastic Common Schema.
+    Ecs,
+    /// Common Event Format; only for syslog.
+    Cef,
+    /// Log Event Extended Format; only for syslog.
+    Leef,
 }
 
 /// `provenance`

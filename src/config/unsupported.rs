@@ -4,9 +4,6 @@
 /// Values of a sink's `type`.
 pub(super) const SINK_TYPES: &[&str] = &["kafka", "s3", "otlp", "nats"];
 
-/// Values of a sink's `format`.
-pub(super) const FORMATS: &[&str] = &["ocsf", "ecs", "cef", "leef"];
-
 /// Streams.
 pub(super) const STREAMS: &[&str] = &["licenses"];
 

@@ -99,12 +99,6 @@ fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
             &[&format!("sinks.s.type: the sink type {kind:?} is not supported by this version yet")],
         );
     }
-    for format in ["ocsf", "ecs", "cef", "leef"] {
-        check_sink(
-            &format!("type = 'stdout'\nformat = '{format}'"),
-            &[&format!("sinks.s.format: the format {format:?} is not supported by this version yet")],
-        );
-    }
     check_sink("type = 'stdout'\nredact = ['x']", &["sinks.s.redact: the key \"redact\" is not supported by this version yet"]);
     check_sink(
         "type = 'stdout'\nfilter = { actors = ['x'] }",
@@ -127,6 +121,29 @@ fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
         &["orgs.acme.licenses: the stream \"licenses\" is not supported by this version yet"],
     );
     check_org("token = 'x'\n[orgs.acme.licenses]", &["orgs.acme.licenses: the stream \"licenses\" is not supported by this version yet"]);
+}
+
+#[test]
+fn formats_belong_to_receivers_that_can_read_them() {
+    for format in ["cef", "leef"] {
+        check_sink(
+            &format!("type = 'stdout'\nformat = '{format}'"),
+            &["sinks.s.format: cef and leef are for sinks of type syslog; this one is stdout: use raw, ocsf or ecs"],
+        );
+    }
+    for format in ["raw", "ocsf", "ecs"] {
+        check_sink(&format!("type = 'stdout'\nformat = '{format}'"), &[]);
+    }
+    for format in ["raw", "ocsf", "ecs", "cef", "leef"] {
+        check_sink(&format!("type = 'syslog'\naddress = 'udp://siem:514'\nformat = '{format}'"), &[]);
+    }
+    let azure = "type = 'azure_monitor'\nendpoint = 'https://x.ingest.monitor.azure.com'\ndcr_id = 'dcr-1'\nmanaged_identity = true";
+    check_sink(
+        &format!("{azure}\nformat = 'ocsf'"),
+        &[
+            "sinks.s.format: has to be raw here: the tables of an azure_monitor sink have the columns of Miro's own object, and drop all others",
+        ],
+    );
 }
 
 #[test]
