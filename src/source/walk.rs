@@ -98,7 +98,8 @@ impl Walk {
 
     fn follow_order(&mut self, events: &[RawEvent]) {
         for time in events.iter().filter_map(|event| event.time) {
-            if self.high.is_some_and(|high| time < high) {
+            // A listing that shows what was not asked for is no measure either: one event of next year would cover the whole window.
+            if self.high.is_some_and(|high| time < high) || !self.plan.window.contains(time) {
                 self.order = Order::Broken;
             }
             self.high = Some(self.high.map_or(time, |high| high.max(time)));
@@ -195,6 +196,13 @@ mod tests {
         assert_eq!(walk.take(page(&[300, 200], Some("a"))).coverage, CoverageChange::None);
         assert_eq!(walk.take(page(&[350, 390], Some("b"))).coverage, CoverageChange::None);
         assert_eq!(walk.take(page(&[120], None)).coverage, CoverageChange::Add(range(100, 400)));
+    }
+
+    #[test]
+    fn an_event_outside_of_the_window_proves_nothing() {
+        let mut walk = walk();
+        assert_eq!(walk.take(page(&[150, 999_999], Some("a"))).coverage, CoverageChange::None, "the rest of the window is on later pages");
+        assert_eq!(walk.take(page(&[350], None)).coverage, CoverageChange::Add(range(100, 400)));
     }
 
     #[test]
