@@ -24,7 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Where a daemon without a configuration listens: the default of admin.listen.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9494);
-const FAULT_CHARS_MAX: usize = 300;
+/// The mend stands at the end of a sentence, so it must not be cut off; a receiver's answer inside is kept short where it is made.
+const FAULT_CHARS_MAX: usize = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
