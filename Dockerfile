@@ -6,7 +6,7 @@
 #     --volume miro-siem:/var/lib/miro-siem --volume "$PWD/config.toml:/etc/miro-siem/config.toml:ro" \
 #     --volume "$PWD/secrets:/run/secrets/miro-siem:ro" miro-siem
 #
-# --stop-timeout: docker kills after 10 s by default, and a drain may take 30. Secrets are mounted as files, never built in and better
+# --stop-timeout: docker kills after 10 s by default, and a drain may take 25. Secrets are mounted as files, never built in and better
 # not passed as environment, which `docker inspect` shows.
 
 # The compiler's version follows rust-version in Cargo.toml; the release of Debian decides the C library that is copied below.

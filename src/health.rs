@@ -123,8 +123,10 @@ impl StreamHealth {
 pub struct SinkHealth {
     /// What it is doing.
     pub phase: SinkPhase,
-    /// When the receiver last accepted something or answered a probe.
+    /// When the receiver last accepted something.
     pub last_success: Option<Timestamp>,
+    /// The same for each stream: one that fails must not hide behind one that does not.
+    pub stream_success: BTreeMap<StreamId, Timestamp>,
     /// The newest error; none since the last success.
     pub fault: Option<Fault>,
     /// Events delivered since the start of the process.

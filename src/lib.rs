@@ -12,6 +12,8 @@
 //!
 //! The modules, in the order in which an event meets them; below them, what all of them use. ARCHITECTURE.md has the invariants.
 
+#![forbid(unsafe_code)]
+
 pub mod miro;
 
 pub mod source;

@@ -64,6 +64,14 @@ pub fn http_client(tls: &TlsSettings, timeout: Duration) -> Result<reqwest::Clie
         .map_err(|error| TlsError::Setup(describe(&error)))
 }
 
+/// A client for the daemon's own admin endpoint, which is never behind a proxy.
+pub fn local_client(timeout: Duration) -> Result<reqwest::Client, TlsError> {
+    // A TLS set-up although it is plain HTTP: the library's own fails where the system has no certificates.
+    let config = client_tls(&TlsSettings::default())?;
+    let builder = reqwest::Client::builder().user_agent(USER_AGENT).timeout(timeout).no_proxy().tls_backend_preconfigured(config);
+    builder.build().map_err(|error| TlsError::Setup(describe(&error)))
+}
+
 /// The rustls configuration for outgoing connections, without ALPN.
 pub fn client_tls(tls: &TlsSettings) -> Result<rustls::ClientConfig, TlsError> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());

@@ -13,6 +13,8 @@
 //!
 //! What is Miro's documented behaviour and what is invented is said in the crate's README.
 
+#![forbid(unsafe_code)]
+
 mod api;
 mod auth;
 mod clock;

@@ -126,7 +126,7 @@ pub struct SinkStatus {
     pub events_delivered: u64,
     /// Events set aside since the process started.
     pub events_dead_lettered: u64,
-    /// When the receiver last accepted something or answered a probe.
+    /// When the receiver last accepted something.
     pub last_success: Option<String>,
     /// The newest error.
     pub fault: Option<Fault>,

@@ -19,8 +19,9 @@ use crate::{
     transform::TransformSettings,
 };
 
-/// Quick enough to watch; the daemon's own default is five minutes.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Quick enough to watch, and within the quota: a content call costs 2 000 of 100 000 credits a minute. The daemon's own default is
+/// five minutes.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How much of the simulated past scrolls by first.
 const PAST: Duration = Duration::from_secs(2 * 3_600);
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;

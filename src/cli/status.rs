@@ -16,6 +16,7 @@ use crate::{
     admin::status::{SinkStatus, Status, StreamStatus},
     config::{self, Environment, settings::AdminSettings},
     health::Fault,
+    net,
 };
 
 /// The daemon answers from memory; one that does not within this time hangs.
@@ -71,8 +72,7 @@ fn admin(options: &Options) -> Result<AdminSettings, String> {
 
 async fn fetch(admin: &AdminSettings) -> anyhow::Result<String> {
     let Some(listen) = admin.listen else { bail!("the admin endpoint is off (admin.listen); switch it on to ask the daemon") };
-    // The admin endpoint is never behind a proxy.
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().context("failed to set up the request")?;
+    let client = net::local_client(TIMEOUT).context("failed to set up the request")?;
     let mut request = client.get(format!("http://{listen}/api/v1/status"));
     if let Some(token) = &admin.token {
         request = request.bearer_auth(token.read()?.expose_secret());

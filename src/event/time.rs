@@ -157,6 +157,9 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
+    /// A range with nothing inside.
+    pub const EMPTY: Self = Self { from: Timestamp(0), to: Timestamp(0) };
+
     /// The range `[from, to)`; `None` where it would end before it begins.
     pub fn new(from: Timestamp, to: Timestamp) -> Option<Self> {
         (from <= to).then_some(Self { from, to })

@@ -59,9 +59,7 @@ pub(super) fn page(body: &Bytes, time_field: &'static str) -> Result<Decoding, S
     let records = shape.data.ok_or(ShapeFault::NoData)?;
     let cursor = shape.cursor.map_or(Ok(None), cursor_of)?;
     let events: Vec<_> = records.iter().map(|record| event(body, record.get(), time_field)).collect();
-    // Miro may send a cursor with its last, empty page; to follow it would be to ask for nothing for ever.
-    let next = cursor.filter(|_| !events.is_empty());
-    Ok(Decoding { events, next })
+    Ok(Decoding { events, next: cursor })
 }
 
 /// The cursor, if there is one: absent, null and empty text all say that this was the last page.

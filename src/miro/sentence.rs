@@ -150,7 +150,7 @@ impl Asked<'_> {
         let key = self.key;
         match (self.token, self.call) {
             (TokenKind::Expiring, _) => format!(
-                "the access token is refused although it was refreshed; the app of {key} was uninstalled or its consent taken back: install it again and authorise it with `miro-siem login`"
+                "the access token is refused although it was refreshed; the app of {key} was uninstalled or its consent taken back: install it again and configure the new refresh token"
             ),
             (TokenKind::Static, Call::Page { kind: LogKind::Ai, .. }) => format!(
                 "the token is not valid, or not any more; install an app with the scope {} again and put its token at {key}",

@@ -2,7 +2,7 @@
 //!
 //! # What it promises
 //!
-//! Every task is supervised: one that fails or panics is started again after a wait that grows, and shows on the health board.
+//! Every stream and every sink is supervised: one that fails or panics is started again after a wait that grows, and shows on the health board.
 //! A stop is a drain: collection ends first, then what is collected is delivered, up to a deadline; what remains is in the
 //! journal and goes out at the next start.
 //!

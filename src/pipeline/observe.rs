@@ -109,8 +109,18 @@ impl Observer {
         let health = self.health.sinks();
         self.sinks
             .iter()
-            .map(|(sink, streams)| sink_status(sink, health.get(sink).cloned().unwrap_or_default(), &self.backlog(sink, streams), now))
+            .map(|(sink, streams)| {
+                let row = health.get(sink).cloned().unwrap_or_default();
+                let is_stuck = streams.iter().any(|stream| self.is_stuck(sink, stream, &row, now));
+                sink_status(sink, row, &self.backlog(sink, streams), is_stuck, now)
+            })
             .collect()
+    }
+
+    /// Whether a stream's events have waited long for this sink, and it has taken none of that stream for as long.
+    fn is_stuck(&self, sink: &SinkName, stream: &StreamId, row: &SinkHealth, now: Timestamp) -> bool {
+        let waits = age(&self.journal.backlog(sink, stream), now) > SINK_STUCK_AFTER;
+        waits && row.stream_success.get(stream).is_none_or(|last| now.since(*last) > SINK_STUCK_AFTER)
     }
 
     /// What a sink has yet to deliver, over all its streams.
@@ -180,14 +190,13 @@ fn stream_status(stream: &StreamId, row: StreamHealth, coverage: Option<Coverage
     }
 }
 
-fn sink_status(sink: &SinkName, row: SinkHealth, backlog: &Backlog, now: Timestamp) -> SinkStatus {
+fn sink_status(sink: &SinkName, row: SinkHealth, backlog: &Backlog, is_stuck: bool, now: Timestamp) -> SinkStatus {
     let age = age(backlog, now);
-    let stuck = age > SINK_STUCK_AFTER && row.last_success.is_none_or(|last| now.since(last) > SINK_STUCK_AFTER);
     SinkStatus {
         name: sink.to_string(),
         phase: row.phase,
         paused: row.phase == SinkPhase::Paused,
-        healthy: row.phase != SinkPhase::Paused && !stuck,
+        healthy: row.phase != SinkPhase::Paused && !is_stuck,
         backlog_events: backlog.events,
         oldest_event_age_secs: age.as_secs_f64(),
         events_delivered: row.events_delivered,

@@ -31,6 +31,8 @@ use crate::{
 /// Ids are remembered for a window and its overlap and this much longer, so that a clock step does not send anything twice.
 const IDS_REACH_MARGIN: Duration = Duration::from_secs(3_600);
 
+/// How long the admin endpoint may take to finish its answers at the end.
+const SERVICES_TIMEOUT: Duration = Duration::from_secs(2);
 /// A sink that has set aside more than this needs a person before anything else.
 const DEAD_LETTER_BYTES_MAX: u64 = 1 << 30;
 
@@ -93,9 +95,11 @@ pub struct Running {
     observer: Observer,
     admin_address: Option<SocketAddr>,
     journal: Arc<dyn Journal>,
-    sinks: Vec<ReadySink>,
+    sinks: Vec<Arc<SinkState>>,
     sources: JoinSet<()>,
     drivers: JoinSet<()>,
+    /// Cancelled when collection has ended: only then is there nothing to come that a driver would have to wait for.
+    drain: CancellationToken,
     services: JoinSet<()>,
     services_stop: CancellationToken,
     drain_timeout: Duration,
@@ -129,7 +133,10 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         sinks: routes.clone(),
         stop: stop.clone(),
     };
-    let drivers = spawn_drivers(&settings, &sinks, &routes, &journal, &shared, &stop)?;
+    // A stop at once is a drain as well: a task that it ends has not failed.
+    let shutdown = Shutdown { drain: stop.stopping().child_token(), stop: stop.stopping() };
+    let states = sink_states(&settings, &sinks, &shared)?;
+    let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let sources = spawn_sources(streams, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -141,9 +148,10 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         observer,
         admin_address,
         journal,
-        sinks,
+        sinks: states,
         sources,
         drivers,
+        drain: shutdown.drain,
         services,
         services_stop,
         drain_timeout: settings.state.drain_timeout,
@@ -167,13 +175,18 @@ impl Running {
         self.stop.draining().cancelled().await;
         notify(sd_notify::NotifyState::Stopping);
         while self.sources.join_next().await.is_some() {}
-        self.drain().await;
+        self.drain.cancel();
+        self.deliver_the_rest().await;
         let backlog: u64 = self.observer.status().sinks.iter().map(|sink| sink.backlog_events).sum();
         self.services_stop.cancel();
-        while self.services.join_next().await.is_some() {}
+        let ended = tokio::time::timeout(SERVICES_TIMEOUT, async { while self.services.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            // Somebody holds a request open; nothing of ours depends on it.
+            self.services.shutdown().await;
+        }
         for sink in &self.sinks {
-            if let Err(error) = sink.built.sink.close().await {
-                warn!(sink = %sink.name, error = %error, "sink did not close cleanly");
+            if let Err(error) = sink.close().await {
+                warn!(sink = %sink.name(), error = %error, "sink did not close cleanly");
             }
         }
         if let Err(error) = self.journal.close().await {
@@ -188,7 +201,7 @@ impl Running {
         }
     }
 
-    async fn drain(&mut self) {
+    async fn deliver_the_rest(&mut self) {
         let (stop, stopping) = (self.stop.clone(), self.stop.stopping());
         let drained = async { while self.drivers.join_next().await.is_some() {} };
         tokio::select! {
@@ -229,38 +242,42 @@ fn spawn_sources(streams: Vec<Collected>, journal: &Arc<dyn Journal>, shared: &S
     tasks
 }
 
+fn sink_states(settings: &Settings, sinks: &[ReadySink], shared: &Shared) -> Result<Vec<Arc<SinkState>>, RunError> {
+    let state = |sink: &ReadySink| {
+        Ok(Arc::new(SinkState::new(SinkParts {
+            name: sink.name.clone(),
+            sink: sink.built.sink.clone(),
+            limits: sink.built.limits.clone(),
+            dead_letters: DeadLetters::open(&settings.state.dir, &sink.name, DEAD_LETTER_BYTES_MAX)?,
+            metrics: shared.metrics.clone(),
+            health: shared.health.clone(),
+            clock: shared.clock.clone(),
+        })))
+    };
+    sinks.iter().map(state).collect()
+}
+
 fn spawn_drivers(
-    settings: &Settings,
+    states: &[Arc<SinkState>],
     sinks: &[ReadySink],
     routes: &[(SinkName, Vec<StreamId>)],
     journal: &Arc<dyn Journal>,
     shared: &Shared,
-    stop: &Stop,
-) -> Result<JoinSet<()>, RunError> {
+    shutdown: &Shutdown,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let shutdown = Shutdown { drain: stop.draining(), stop: stop.stopping() };
-    for (sink, (_, streams)) in sinks.iter().zip(routes) {
-        let dead_letters = DeadLetters::open(&settings.state.dir, &sink.name, DEAD_LETTER_BYTES_MAX)?;
-        let state = Arc::new(SinkState::new(SinkParts {
-            name: sink.name.clone(),
-            sink: sink.built.sink.clone(),
-            limits: sink.built.limits.clone(),
-            dead_letters,
-            metrics: shared.metrics.clone(),
-            health: shared.health.clone(),
-            clock: shared.clock.clone(),
-        }));
+    for ((state, sink), (_, streams)) in states.iter().zip(sinks).zip(routes) {
         for stream in streams {
             let driver = Arc::new(Driver::new(state.clone(), journal.clone(), stream.clone(), sink.built.transform.clone()));
-            let (name, shutdown) = (format!("sink {} {stream}", sink.name), shutdown.clone());
+            let (name, shutdown, drain) = (format!("sink {} {stream}", sink.name), shutdown.clone(), shutdown.drain.clone());
             let make = move || {
                 let (driver, shutdown) = (driver.clone(), shutdown.clone());
                 async move { driver.run(&shutdown).await }
             };
-            tasks.spawn(supervise(name, supervision(shared), stop.draining(), make));
+            tasks.spawn(supervise(name, supervision(shared), drain, make));
         }
     }
-    Ok(tasks)
+    tasks
 }
 
 fn supervision(shared: &Shared) -> Supervision {

@@ -17,7 +17,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -93,8 +93,8 @@ pub struct DeadLetter {
 pub enum DeadLetterError {
     /// The store's limit is reached.
     #[error(
-        "the dead letters in {path} take {bytes} bytes of {bytes_max}, and there is no room for more; deliver or export them with \
-         `miro-siem dead-letters` and drop them, delivery then goes on by itself"
+        "the dead letters in {path} take {bytes} bytes of {bytes_max}, and there is no room for more; look into them, mend what the \
+         receiver refused, and move the file elsewhere: delivery then goes on by itself"
     )]
     Full {
         /// The file.
@@ -150,15 +150,7 @@ impl DeadLetters {
         let at_dir = |source| failed("create", &dir, source);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(at_dir)?;
         let path = dir.join(FILE_NAME);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| failed("open", &path, source))?;
-        let bytes = cut_half_line(&mut file).map_err(|source| failed("repair the end of", &path, source))?;
+        let (file, bytes) = open_file(&path).map_err(|source| failed("open", &path, source))?;
         sync_dirs(&dir).map_err(|source| failed("sync", &dir, source))?;
         Ok(Self { path: Arc::new(path), store: Arc::new(Mutex::new(Store { file, bytes, bytes_max })) })
     }
@@ -205,6 +197,13 @@ fn sync_dirs(dir: &Path) -> io::Result<()> {
     dir.ancestors().take(3).filter(|dir| !dir.as_os_str().is_empty()).try_for_each(|dir| File::open(dir)?.sync_all())
 }
 
+/// Opens or creates the file, cuts a half line off its end, and says how long it is.
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    let bytes = cut_half_line(&mut file)?;
+    Ok((file, bytes))
+}
+
 /// Cuts the file after its last line end, and says how long it is then.
 fn cut_half_line(file: &mut File) -> io::Result<u64> {
     const STEP: u64 = 64 * 1024;
@@ -230,6 +229,7 @@ fn cut_half_line(file: &mut File) -> io::Result<u64> {
 
 impl Store {
     fn append(&mut self, path: &Path, lines: &[u8]) -> Result<(), DeadLetterError> {
+        self.follow_the_file(path).map_err(|source| failed("open", path, source))?;
         if self.bytes + lines.len() as u64 > self.bytes_max {
             return Err(DeadLetterError::Full { path: path.display().to_string(), bytes: self.bytes, bytes_max: self.bytes_max });
         }
@@ -244,6 +244,20 @@ impl Store {
                 Err(failed("write dead letters to", path, source))
             }
         }
+    }
+
+    /// People move and empty files: what is written into one that is gone from its place, or after a hole, would be lost.
+    fn follow_the_file(&mut self, path: &Path) -> io::Result<()> {
+        let held = self.file.metadata()?;
+        let in_place = fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()));
+        if !in_place {
+            (self.file, self.bytes) = open_file(path)?;
+            return sync_dirs(path.parent().unwrap_or(path));
+        }
+        if held.len() < self.bytes {
+            self.bytes = cut_half_line(&mut self.file)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {

@@ -13,9 +13,12 @@ use crate::{
 pub const SPAN_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest window that repeated trouble shrinks to.
 const SPAN_MIN: Duration = Duration::from_secs(60);
-/// Miro's audit log API reaches back 90 days (reference of GET /v2/audit/logs). What it answers beyond that is not documented,
-/// so we stay five minutes inside.
-const AUDIT_RETENTION: Duration = Duration::from_secs(90 * 24 * 3_600 - 300);
+/// Miro's audit log API reaches back 90 days (reference of GET /v2/audit/logs). What it answers beyond that is not documented.
+const AUDIT_RETENTION: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// A stream begins this much inside of the retention, so that nothing falls off its end before the first window is fetched.
+const START_MARGIN: Duration = Duration::from_secs(300);
+/// A stream that begins now has no time to ask for yet: it asks for this much, so that a wrong token shows at once.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// How far back Miro can be asked, where that is known.
 pub fn retention(kind: StreamKind) -> Option<Duration> {
@@ -53,7 +56,7 @@ impl Planner {
     /// Where the stream begins at its first run, held inside of Miro's retention.
     pub fn origin(&self, now: Timestamp) -> Timestamp {
         let wanted = self.wanted(now).min(now);
-        self.cliff(now).map_or(wanted, |cliff| wanted.max(cliff)).floor_millis()
+        self.cliff(now).map_or(wanted, |cliff| wanted.max(cliff.plus(START_MARGIN))).floor_millis()
     }
 
     /// Where the configuration wants it to begin, whether that can be or not.
@@ -70,17 +73,17 @@ impl Planner {
         retention(self.kind).map(|reach| now.minus(reach))
     }
 
-    /// The oldest uncovered time that can still be collected; `now` where there is none.
-    pub fn frontier(&self, coverage: &Coverage, now: Timestamp) -> Timestamp {
-        self.first_missing(coverage, now).map_or(now, |range| range.from())
-    }
-
-    /// The next window; `None` when everything up to `now` is covered.
-    pub fn next(&self, coverage: &Coverage, now: Timestamp) -> Option<Plan> {
-        let missing = self.first_missing(coverage, now)?;
-        let to = missing.to().min(missing.from().plus(self.span));
-        let from = missing.from().minus(self.overlap).max(coverage.origin()).min(missing.from());
-        Some(Plan { window: TimeRange::new(from, to)?, new: TimeRange::new(missing.from(), to)? })
+    /// The next window. Where everything up to `now` is covered it is the newest stretch once more, without a new part: only an answer of
+    /// Miro's says that there is nothing, and what time it is there.
+    pub fn next(&self, coverage: &Coverage, now: Timestamp) -> Plan {
+        let (new_from, to) = match self.first_missing(coverage, now) {
+            Some(missing) => (missing.from(), missing.to().min(missing.from().plus(self.span))),
+            None => (coverage.newest(), coverage.newest()),
+        };
+        let floor = self.cliff(now).map_or(coverage.origin(), |cliff| cliff.max(coverage.origin()));
+        let from = new_from.minus(self.overlap).max(floor).min(new_from);
+        let window_to = if from == to { to.plus(GLANCE) } else { to };
+        Plan { window: range(from, window_to), new: range(new_from, to) }
     }
 
     /// Makes the next windows smaller, after one that could not be finished.
@@ -97,6 +100,11 @@ impl Planner {
         let floor = self.cliff(now).map_or(coverage.origin(), |cliff| cliff.max(coverage.origin()));
         coverage.missing(TimeRange::new(floor, now)?).into_iter().next()
     }
+}
+
+/// A range whose ends are in order by construction; an empty one where they are not.
+fn range(from: Timestamp, to: Timestamp) -> TimeRange {
+    TimeRange::new(from, to.max(from)).unwrap_or(TimeRange::EMPTY)
 }
 
 #[cfg(test)]
@@ -118,39 +126,46 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(covered: &[(u64, u64)], now: u64, window: Option<(u64, u64)>, new: Option<(u64, u64)>) {
+    fn check(covered: &[(u64, u64)], now: u64, window: (u64, u64), new: (u64, u64)) {
         let mut coverage = Coverage::starting_at(at(0));
         for (from, to) in covered {
             coverage.add(range(*from, *to)).expect("apart");
         }
         let plan = planner(Start::Now).next(&coverage, at(now));
-        assert_eq!(plan.map(|plan| plan.window), window.map(|(from, to)| range(from, to)), "window");
-        assert_eq!(plan.map(|plan| plan.new), new.map(|(from, to)| range(from, to)), "new part");
+        assert_eq!(plan.window, range(window.0, window.1), "window");
+        assert_eq!(plan.new, range(new.0, new.1), "new part");
     }
 
     #[test]
     fn windows_begin_an_overlap_before_the_watermark_but_not_before_the_origin() {
-        check(&[], 300, Some((0, 300)), Some((0, 300)));
-        check(&[(0, 300)], 600, Some((0, 600)), Some((300, 600)));
-        check(&[(0, 3_600)], 3_900, Some((2_700, 3_900)), Some((3_600, 3_900)));
-        check(&[(0, 3_600)], 3_600, None, None);
+        check(&[], 300, (0, 300), (0, 300));
+        check(&[(0, 300)], 600, (0, 600), (300, 600));
+        check(&[(0, 3_600)], 3_900, (2_700, 3_900), (3_600, 3_900));
+    }
+
+    #[test]
+    fn where_all_is_covered_the_newest_stretch_is_listed_again() {
+        check(&[(0, 3_600)], 3_600, (2_700, 3_600), (3_600, 3_600));
+        // A clock that was set back is no reason not to ask.
+        check(&[(0, 3_600)], 60, (2_700, 3_600), (3_600, 3_600));
+        check(&[], 0, (0, 1), (0, 0));
     }
 
     #[test]
     fn a_hole_is_filled_before_anything_newer() {
-        check(&[(0, 3_600), (7_200, 9_000)], 9_600, Some((2_700, 7_200)), Some((3_600, 7_200)));
+        check(&[(0, 3_600), (7_200, 9_000)], 9_600, (2_700, 7_200), (3_600, 7_200));
     }
 
     #[test]
     fn a_long_absence_is_cut_into_days() {
-        check(&[(0, 3_600)], 400_000, Some((2_700, 3_600 + 86_400)), Some((3_600, 3_600 + 86_400)));
+        check(&[(0, 3_600)], 400_000, (2_700, 3_600 + 86_400), (3_600, 3_600 + 86_400));
     }
 
     #[test]
     fn a_start_beyond_the_retention_is_held_at_the_cliff() {
         let now = at(0);
         assert_eq!(planner(Start::Ago(HOUR)).origin(now), now.minus(HOUR));
-        assert_eq!(planner(Start::Ago(HOUR * 24 * 365)).origin(now), now.minus(AUDIT_RETENTION));
+        assert_eq!(planner(Start::Ago(HOUR * 24 * 365)).origin(now), now.minus(AUDIT_RETENTION).plus(START_MARGIN));
         assert_eq!(planner(Start::At(now.plus(HOUR))).origin(now), now);
     }
 
@@ -158,8 +173,8 @@ mod tests {
     fn time_past_the_retention_is_not_asked_for_and_stays_a_hole() {
         let now = at(0);
         let coverage = Coverage::starting_at(now.minus(AUDIT_RETENTION * 2));
-        let plan = planner(Start::Now).next(&coverage, now).expect("there is time to collect");
-        assert_eq!(plan.new.from(), now.minus(AUDIT_RETENTION));
+        let plan = planner(Start::Now).next(&coverage, now);
+        assert_eq!((plan.window.from(), plan.new.from()), (now.minus(AUDIT_RETENTION), now.minus(AUDIT_RETENTION)));
     }
 
     #[test]

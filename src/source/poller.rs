@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     config::settings::StreamSettings,
     coverage::Coverage,
-    event::{Decoded, Origin, StreamId, Timestamp},
+    event::{Decoded, Origin, StreamId, TimeRange, Timestamp},
     health::{Fault, Health, StreamPhase},
     journal::{Commit, Committed, CoverageChange, Journal, JournalError},
     metrics::{self, Metrics},
@@ -33,8 +33,8 @@ const THROTTLE_MAX: Duration = Duration::from_secs(900);
 const THROTTLE_UNNAMED: Duration = Duration::from_secs(61);
 /// How often a journal at its limit is asked again.
 const FULL_WAIT: Duration = Duration::from_secs(1);
-/// A stream that begins now has nothing to ask for yet; it asks a moment later, so that a wrong token shows at once.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How much a stream lists before it begins, to learn the server's time.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Failures in a row at one page after which its cursor is given up: it may have expired without saying so.
 const FAILURES_PER_CURSOR_MAX: u32 = 5;
 /// The page size that every tenant takes.
@@ -74,8 +74,6 @@ pub struct Poller {
     pause: Backoff,
     /// The wait before a window begins anew; it outlives the pages that succeed in between.
     anew: Backoff,
-    /// Whether Miro has answered since the start: nothing to collect is no success before that.
-    answered: bool,
     /// Windows in a row that had to begin anew without having got any further.
     fruitless_restarts: u32,
     /// How far the server's clock is ahead of ours (or behind, if negative), in microseconds.
@@ -122,6 +120,10 @@ impl Poller {
             undecodable: parts.metrics.stream_counter(metrics::EVENTS_UNDECODABLE, &parts.stream),
             last_success: parts.metrics.stream_gauge(metrics::LAST_SUCCESS, &parts.stream),
         };
+        // What has not happened yet is a zero, not an absent series: alerts need it.
+        for counter in [&counters.collected, &counters.duplicate, &counters.late, &counters.undecodable] {
+            counter.increment(0);
+        }
         Self {
             planner: Planner::new(&parts.settings),
             counters,
@@ -129,7 +131,6 @@ impl Poller {
             retry: Backoff::new(RETRY_INITIAL, RETRY_MAX),
             pause: Backoff::new(PAUSE_INITIAL, PAUSE_MAX),
             anew: Backoff::new(RETRY_INITIAL, RETRY_MAX),
-            answered: false,
             fruitless_restarts: 0,
             server_ahead_micros: 0,
             parts,
@@ -141,7 +142,8 @@ impl Poller {
         let (interval, now) = (self.parts.settings.poll_interval, self.parts.clock.now());
         self.parts.health.stream(&self.parts.stream, |row| {
             row.poll_interval = interval;
-            row.started_at = Some(now);
+            // A restarted task does not begin anew: how long nothing has succeeded counts on.
+            row.started_at.get_or_insert(now);
         });
         loop {
             let next = tokio::time::Instant::now() + interval;
@@ -157,28 +159,21 @@ impl Poller {
         self.phase(StreamPhase::Stopped);
     }
 
-    /// Fetches windows until everything up to now is collected.
+    /// Fetches windows until everything up to now is collected. At least one is fetched: without an answer there is no success.
     async fn poll(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
         loop {
             if stop.is_cancelled() {
                 return Err(Stopped);
             }
             let coverage = self.begin(stop).await?;
-            let now = self.server_now();
-            let Some(plan) = self.planner.next(&coverage, now) else {
-                if self.answered {
-                    self.succeeded();
-                    return Ok(());
-                }
-                self.sleep(FIRST_WAIT, stop).await?;
-                continue;
-            };
+            let plan = self.planner.next(&coverage, self.server_now());
             self.phase(StreamPhase::Polling);
             let mut walk = Walk::new(plan, coverage, self.live_since());
             match self.walk(&mut walk, stop).await? {
                 Walked::Done(tally) => {
                     self.finished(&walk, &tally);
-                    if plan.window.to() >= now {
+                    // By the server's clock as it is known now: the walk may have corrected it.
+                    if plan.window.to().plus(self.parts.settings.poll_interval) > self.server_now() {
                         return Ok(());
                     }
                 }
@@ -187,12 +182,13 @@ impl Poller {
         }
     }
 
-    /// The stream's coverage; begins the stream at its first run.
+    /// The stream's coverage; begins the stream at its first run, by the server's clock and not by ours.
     async fn begin(&mut self, stop: &CancellationToken) -> Result<Coverage, Stopped> {
         if let Some(coverage) = self.parts.journal.coverage(&self.parts.stream) {
             return Ok(coverage);
         }
-        let now = self.parts.clock.now();
+        self.ask_the_time(stop).await?;
+        let now = self.server_now();
         let origin = self.planner.origin(now);
         info!(stream = %self.parts.stream, %origin, "stream begins");
         self.tell_of_moved_start(now, origin);
@@ -212,6 +208,30 @@ impl Poller {
         }
     }
 
+    /// Learns the server's time from the smallest listing that there is. Its event, if there is one, is not kept: it is listed again.
+    async fn ask_the_time(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
+        loop {
+            self.phase(StreamPhase::Polling);
+            self.await_quota(stop).await?;
+            let now = self.parts.clock.now();
+            let window = TimeRange::new(now.minus(FIRST_LOOK), now).unwrap_or(TimeRange::EMPTY);
+            let request = PageRequest { window, cursor: None, limit: 1 };
+            let answer = tokio::select! {
+                answer = self.parts.pages.page(request) => answer,
+                () = stop.cancelled() => return Err(Stopped),
+            };
+            match answer {
+                Ok(page) => {
+                    self.learn_clock(&page);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.endure(&error, stop).await?;
+                }
+            }
+        }
+    }
+
     async fn walk(&mut self, walk: &mut Walk, stop: &CancellationToken) -> Result<Walked, Stopped> {
         let mut tally = Tally::default();
         let mut failures = 0;
@@ -219,7 +239,6 @@ impl Poller {
             match self.fetch(walk, stop).await? {
                 Ok(page) => {
                     failures = 0;
-                    self.answered = true;
                     self.learn_clock(&page);
                     let next = self.keep(walk.take(page), &mut tally, stop).await?;
                     match next {
@@ -341,9 +360,10 @@ impl Poller {
                 self.blame("cursor", fault.to_string());
                 return Ok(After::Restart);
             }
-            MiroClass::PageSizeRejected if self.page_size > PAGE_SIZE_SAFE => {
-                warn!(stream = %self.parts.stream, page_size = self.page_size, fallback = PAGE_SIZE_SAFE, "page size refused");
-                self.page_size = PAGE_SIZE_SAFE;
+            MiroClass::PageSizeRejected if self.page_size > 1 => {
+                let smaller = if self.page_size > PAGE_SIZE_SAFE { PAGE_SIZE_SAFE } else { self.page_size / 2 };
+                warn!(stream = %self.parts.stream, page_size = self.page_size, fallback = smaller, "page size refused");
+                self.page_size = smaller;
                 return Ok(After::Again);
             }
             // A wait that Miro dictates may be long, and nothing is collected meanwhile: it is told like any other.

@@ -12,6 +12,8 @@ use crate::{
 
 /// A window of more pages than this is not a listing but a loop. At 100 events a page it is 10 million events.
 const PAGES_MAX: usize = 100_000;
+/// Empty pages in a row that are followed.
+const EMPTY_PAGES_MAX: u32 = 3;
 
 /// Where a walk through a window stands.
 #[derive(Debug)]
@@ -23,8 +25,13 @@ pub(super) struct Walk {
     cursors: HashSet<Cursor>,
     /// Up to here the new part is committed.
     frontier: Timestamp,
-    /// The newest event time so far, while the listing was in order.
+    /// The newest event time so far.
     high: Option<Timestamp>,
+    /// The newest event time of the pages before the newest one: the newest page's own last time may be an outlier, which shows only when
+    /// the next page begins before it.
+    settled: Option<Timestamp>,
+    /// Pages in a row without an event.
+    empty_pages: u32,
     /// Whether the pages so far were in order of time: only then does a page prove that everything before its last event was listed.
     order: Order,
     /// The server's time when the walk's first page was answered: later than that, nothing can have been listed.
@@ -71,6 +78,8 @@ impl Walk {
             cursors: HashSet::new(),
             frontier: plan.new.from(),
             high: None,
+            settled: None,
+            empty_pages: 0,
             order: Order::Ascending,
             listed_at: None,
             covered_before,
@@ -89,8 +98,9 @@ impl Walk {
     /// Takes a page in. The step's change is to be committed before the next page is asked for.
     pub(super) fn take(&mut self, page: Page) -> Step {
         self.listed_at = self.listed_at.or(page.server_time);
+        self.settled = self.high;
         self.follow_order(&page.events);
-        let next = self.follow_cursor(page.next);
+        let next = self.follow_cursor(page.next, page.events.is_empty());
         let coverage = self.advance(next);
         let events = page.events.into_iter().map(|event| with_origin(self, event)).collect();
         Step { events, coverage, next }
@@ -98,29 +108,35 @@ impl Walk {
 
     fn follow_order(&mut self, events: &[RawEvent]) {
         for time in events.iter().filter_map(|event| event.time) {
-            // A listing that shows what was not asked for is no measure either: one event of next year would cover the whole window.
-            if self.high.is_some_and(|high| time < high) || !self.plan.window.contains(time) {
+            // A time past the window is as telling as one that goes back: such a listing is not in order of the time it is filtered by.
+            if self.high.is_some_and(|high| time < high) || time > self.plan.window.to().ceil_secs() {
                 self.order = Order::Broken;
             }
             self.high = Some(self.high.map_or(time, |high| high.max(time)));
         }
     }
 
-    fn follow_cursor(&mut self, next: Option<Cursor>) -> Next {
+    /// An empty page is the end where its cursor leads nowhere new; a few that lead on are followed, because a filtered listing may have them.
+    fn follow_cursor(&mut self, next: Option<Cursor>, is_empty: bool) -> Next {
+        self.empty_pages = if is_empty { self.empty_pages + 1 } else { 0 };
         let Some(cursor) = next else { return Next::Done };
-        if self.cursors.len() >= PAGES_MAX || !self.cursors.insert(cursor.clone()) {
+        let known = !self.cursors.insert(cursor.clone());
+        if is_empty && (known || self.empty_pages > EMPTY_PAGES_MAX) {
+            return Next::Done;
+        }
+        if known || self.cursors.len() > PAGES_MAX {
             return Next::Circle;
         }
         self.cursor = Some(cursor);
         Next::Page
     }
 
-    /// The time that is collected now and was not before. Siblings of the last event may be on the next page, so its own instant
-    /// is not part of it until the window is complete.
+    /// The time that is collected now and was not before: up to the last event of the page before, once this page has shown that the listing
+    /// went on from there. Siblings of that event may be on this page, so its own instant is not part of it before the next step.
     fn advance(&mut self, next: Next) -> CoverageChange {
         let reached = match (next, self.order) {
             (Next::Done, _) => self.listed_at.map_or(self.plan.new.to(), |listed_at| self.plan.new.to().min(listed_at)),
-            (Next::Page, Order::Ascending) => self.high.unwrap_or(self.frontier).min(self.plan.new.to()),
+            (Next::Page, Order::Ascending) => self.settled.unwrap_or(self.frontier).min(self.plan.new.to()),
             (Next::Page, Order::Broken) | (Next::Circle, _) => self.frontier,
         };
         let Some(gained) = TimeRange::new(self.frontier, reached).filter(|gained| !gained.is_empty()) else { return CoverageChange::None };
@@ -173,21 +189,21 @@ mod tests {
         }
     }
 
-    fn walk() -> Walk {
+    pub(super) fn walk() -> Walk {
         let mut covered = Coverage::starting_at(at(0));
         covered.add(range(0, 100)).expect("new");
         Walk::new(Plan { window: range(85, 400), new: range(100, 400) }, covered, at(0))
     }
 
     #[test]
-    fn a_page_covers_up_to_its_last_event_and_the_last_page_the_rest() {
+    fn a_page_proves_the_one_before_and_the_last_page_the_rest() {
         let mut walk = walk();
         let first = walk.take(page(&[90, 150, 200], Some("a")));
-        assert_eq!((first.coverage, first.next), (CoverageChange::Add(range(100, 200)), Next::Page));
+        assert_eq!((first.coverage, first.next), (CoverageChange::None, Next::Page));
         let second = walk.take(page(&[200, 300], Some("b")));
-        assert_eq!((second.coverage, second.next), (CoverageChange::Add(range(200, 300)), Next::Page));
+        assert_eq!((second.coverage, second.next), (CoverageChange::Add(range(100, 200)), Next::Page));
         let last = walk.take(page(&[350], None));
-        assert_eq!((last.coverage, last.next), (CoverageChange::Add(range(300, 400)), Next::Done));
+        assert_eq!((last.coverage, last.next), (CoverageChange::Add(range(200, 400)), Next::Done));
     }
 
     #[test]
@@ -199,17 +215,30 @@ mod tests {
     }
 
     #[test]
-    fn an_event_outside_of_the_window_proves_nothing() {
+    fn an_outlier_at_a_pages_end_claims_nothing() {
         let mut walk = walk();
-        assert_eq!(walk.take(page(&[150, 999_999], Some("a"))).coverage, CoverageChange::None, "the rest of the window is on later pages");
-        assert_eq!(walk.take(page(&[350], None)).coverage, CoverageChange::Add(range(100, 400)));
+        assert_eq!(walk.take(page(&[110, 120, 390], Some("a"))).coverage, CoverageChange::None);
+        assert_eq!(walk.take(page(&[130, 140], Some("b"))).coverage, CoverageChange::None);
+        assert_eq!(walk.take(page(&[150, 160], Some("c"))).coverage, CoverageChange::None);
     }
 
     #[test]
-    fn an_order_that_breaks_between_pages_is_noticed() {
+    fn a_time_past_the_window_claims_nothing() {
         let mut walk = walk();
-        assert_eq!(walk.take(page(&[200, 300], Some("a"))).coverage, CoverageChange::Add(range(100, 300)));
-        assert_eq!(walk.take(page(&[250, 390], Some("b"))).coverage, CoverageChange::None);
+        assert_eq!(walk.take(page(&[110, 9_000], Some("a"))).coverage, CoverageChange::None);
+        assert_eq!(walk.take(page(&[9_001], Some("b"))).coverage, CoverageChange::None);
+    }
+
+    #[test]
+    fn an_empty_page_is_the_end_only_where_its_cursor_leads_nowhere() {
+        let mut walk = walk();
+        assert_eq!(walk.take(page(&[110], Some("a"))).next, Next::Page);
+        assert_eq!(walk.take(page(&[], Some("b"))).next, Next::Page);
+        assert_eq!(walk.take(page(&[120], Some("c"))).next, Next::Page);
+        assert_eq!(walk.take(page(&[], Some("c"))).next, Next::Done);
+        let mut endless = super::tests::walk();
+        let ends: Vec<_> = ["a", "b", "c", "d"].map(|cursor| endless.take(page(&[], Some(cursor))).next).into();
+        assert_eq!(ends, [Next::Page, Next::Page, Next::Page, Next::Done]);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //!
 //! What it does not do: index, search, check schemas beyond the rules named, or survive a restart. Everything is in memory.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 pub mod azure;
 pub mod ca;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -122,4 +122,25 @@ fn the_demo_ends_quietly_when_its_reader_goes() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("nothing is left behind") && !said.contains("journal") && !said.contains("ERROR"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_sent_admin_request_does_not_hold_up_a_stop() {
+    let miro = organisation(1, 100, 0, FaultPlan::none()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (config, port) = (dir.path().join("config.toml"), free_port());
+    let text = format!(
+        "[state]\ndir = \"{dir}/state\"\n[admin]\nlisten = \"127.0.0.1:{port}\"\n[orgs.acme]\napi_url = \"{url}\"\ntoken = \"{token}\"\n[orgs.acme.audit]\n[sinks.archive]\ntype = \"file\"\npath = \"{dir}/audit.ndjson\"\n",
+        dir = dir.path().display(),
+        url = miro.url(),
+        token = token(&miro)
+    );
+    fs::write(&config, text).expect("the file is written");
+    let mut daemon = Daemon::start(&config, &dir.path().join("log"), "info");
+    tokio::task::block_in_place(|| daemon.wait_until("it runs", Duration::from_secs(30), |status| status["ready"] == true));
+    let mut half = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the admin endpoint answers");
+    half.write_all(b"GET /healthz HT").expect("half a request is sent");
+    daemon.terminate();
+    assert_eq!(tokio::task::block_in_place(|| daemon.wait(Duration::from_secs(10))).code(), Some(0));
+    drop(half);
 }

@@ -9,4 +9,5 @@ mod outage;
 mod receivers;
 mod rsyslog;
 mod secrets;
+mod tokens;
 mod world;

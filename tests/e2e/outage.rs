@@ -91,3 +91,37 @@ async fn a_drain_is_no_fault() {
         assert_eq!(daemon.wait(LIMIT).code(), Some(3));
     });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_at_its_deadline_says_what_is_left_and_the_next_start_delivers_it() {
+    let miro = organisation(2, 500, 0, FaultPlan::none()).await;
+    let receivers = Receivers::start().await;
+    receivers.hec.down().await;
+    let config = receivers.configure_with(&miro, "5d", "drain_timeout = \"2s\"");
+    let mut daemon = Daemon::start(&config, &receivers.log(), "info");
+    tokio::task::block_in_place(|| {
+        daemon.wait_until("the events wait for the receiver", LIMIT, |status| backlog(status, "splunk") == Some(500))
+    });
+    daemon.terminate();
+    let began = std::time::Instant::now();
+    let ended = tokio::task::block_in_place(|| daemon.wait(Duration::from_secs(30)));
+    assert_eq!(ended.code(), Some(3), "partly done: the events are in the journal");
+    assert!(began.elapsed() >= Duration::from_secs(2), "the drain had its time: {:?}", began.elapsed());
+
+    let mut daemon = Daemon::start(&config, &receivers.log(), "info");
+    tokio::task::block_in_place(|| daemon.wait_until("it runs again", LIMIT, |status| backlog(status, "splunk") == Some(500)));
+    daemon.terminate();
+    // A second signal does not wait for the drain; the pause lets the first one arrive alone.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    daemon.terminate();
+    let began = std::time::Instant::now();
+    assert_eq!(tokio::task::block_in_place(|| daemon.wait(Duration::from_secs(30))).code(), Some(3));
+    assert!(began.elapsed() < Duration::from_millis(1_500), "a second signal stops at once: {:?}", began.elapsed());
+
+    receivers.hec.up().expect("the receiver comes back");
+    let mut daemon = Daemon::start(&config, &receivers.log(), "info");
+    tokio::task::block_in_place(|| daemon.wait_until("what was left is delivered", LIMIT, |status| backlog(status, "splunk") == Some(0)));
+    assert_eq!(receivers.hec.ledger().len(), 500);
+    daemon.terminate();
+    assert_eq!(tokio::task::block_in_place(|| daemon.wait(Duration::from_secs(30))).code(), Some(0), "everything is delivered");
+}

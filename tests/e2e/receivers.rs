@@ -73,18 +73,24 @@ impl Receivers {
 
     /// The configuration for all of them, in a file.
     pub(crate) fn configure(&self, miro: &Miro, start: &str) -> PathBuf {
+        self.configure_with(miro, start, "")
+    }
+
+    /// The same with more keys in `[state]`.
+    pub(crate) fn configure_with(&self, miro: &Miro, start: &str, state: &str) -> PathBuf {
         let path = self.dir.path().join("config.toml");
-        fs::write(&path, self.configuration(miro, start)).expect("the configuration is written");
+        fs::write(&path, self.configuration(miro, start, state)).expect("the configuration is written");
         path
     }
 
-    fn configuration(&self, miro: &Miro, start: &str) -> String {
+    fn configuration(&self, miro: &Miro, start: &str, state: &str) -> String {
         let (dir, ca) = (self.dir.path().display(), self.ca.ca.display());
         let defaults = AzureConfig::new(Arc::clone(&self.tls()));
         format!(
             r#"
 [state]
 dir = "{dir}/state"
+{state}
 [admin]
 listen = "127.0.0.1:{admin}"
 [tls]

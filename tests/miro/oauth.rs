@@ -188,7 +188,7 @@ async fn a_page_refused_with_401_is_asked_for_once_more_with_a_fresh_token() {
     first_page(&client).await.expect("a page");
     miro.lock().expect("no panic").access = "somebody revoked it".to_owned();
     let error = first_page(&client).await.expect_err("issued a moment ago");
-    check(&error, MiroClass::Auth, "401", &["although it was refreshed", "miro-siem login", "tokenNotProvided: expired"]);
+    check(&error, MiroClass::Auth, "401", &["although it was refreshed", "new refresh token", "tokenNotProvided: expired"]);
     assert_eq!(sent(&miro).len(), 1, "a token that was just issued is not refreshed again");
     life.pass(Duration::from_secs(61));
     first_page(&client).await.expect("a page with a fresh token");
@@ -255,7 +255,7 @@ async fn a_refresh_cut_off_after_miro_took_it_in_tells_the_operator_what_was_los
         let words = [
             "2026-01-31T10:30:09.840Z was interrupted",
             "the new one is lost",
-            "miro-siem login",
+            "authorise the app again",
             "orgs.acme.oauth.refresh_token",
             "Invalid refresh token",
         ];
@@ -348,7 +348,7 @@ async fn a_refused_refresh_token_is_not_sent_again_before_the_configuration_chan
     let grant = life.grant(&server);
     for _ in 0..3 {
         let error = grant.token().await.expect_err("refused");
-        check(&error, MiroClass::Auth, "401", &["oauthError: Invalid refresh token", "each works once", "60 days", "miro-siem login"]);
+        check(&error, MiroClass::Auth, "401", &["oauthError: Invalid refresh token", "each works once", "60 days", "new refresh token"]);
     }
     assert_eq!(sent(&miro).len(), 1);
     std::fs::write(&file, SEED).expect("written");

@@ -1,5 +1,7 @@
 //! The simulator as a program: one JSON line on stdout once it listens, then it serves until SIGTERM or Ctrl-C.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

@@ -104,7 +104,8 @@ pub(super) struct Changes {
 }
 
 struct Open {
-    db: sled::Db,
+    /// Always there until it is dropped.
+    db: Option<sled::Db>,
     /// A handle of our own on sled's file, for the sync that sled does not do.
     file: File,
 }
@@ -138,13 +139,7 @@ impl CheckpointStore {
 
     /// Lets go of the database.
     pub(super) fn close(&mut self) {
-        // Dropping it flushes, and on a damaged database that can panic as well.
-        if let Some(open) = self.open.take() {
-            let _ = caught(move || {
-                drop(open);
-                Ok(())
-            });
-        }
+        self.open = None;
     }
 
     /// Saves changes in one batch, durable on return.
@@ -160,7 +155,7 @@ impl CheckpointStore {
         };
         let mut batch = sled::Batch::default();
         caught(|| {
-            for key in opened.db.iter().keys() {
+            for key in opened.db()?.iter().keys() {
                 batch.remove(key?);
             }
             Ok(())
@@ -175,8 +170,8 @@ impl CheckpointStore {
         let Some(open) = self.open.as_ref() else { return Err(std::io::Error::other("it is not open").into()) };
         fill(&mut batch, head, changes);
         let result = caught(|| {
-            open.db.apply_batch(batch)?;
-            open.db.flush()?;
+            open.db()?.apply_batch(batch)?;
+            open.db()?.flush()?;
             Ok(open.file.sync_data()?)
         });
         if result.is_err() {
@@ -203,13 +198,18 @@ impl Open {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self { db, file })
+        Ok(Self { db: Some(db), file })
+    }
+
+    fn db(&self) -> Result<&sled::Db, CheckpointError> {
+        self.db.as_ref().ok_or_else(|| std::io::Error::other("it is closed").into())
     }
 
     fn read(&self) -> Result<Option<Saved>, CheckpointError> {
-        let Some(head) = self.db.get(HEAD)? else { return Ok(None) };
+        let db = self.db()?;
+        let Some(head) = db.get(HEAD)? else { return Ok(None) };
         let mut saved = Saved { head: decode_head(&head)?, ..Saved::default() };
-        for pair in self.db.iter() {
+        for pair in db.iter() {
             let (key, value) = pair?;
             let mut value = Decoder::new(&value);
             match key.split_first() {
@@ -228,6 +228,17 @@ impl Open {
             }
         }
         Ok(Some(saved))
+    }
+}
+
+impl Drop for Open {
+    /// Dropping a database flushes it, and on a damaged one that can panic as well.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = caught(move || {
+            drop(db);
+            Ok(())
+        });
     }
 }
 

@@ -1,11 +1,13 @@
 //! A commit on its way into the log: what it does to coverage, which of its events are new, and whether there is room for it.
 
+use std::time::Duration;
+
 use super::{
     index::IndexEntry,
     ledger::Entry,
     lock::failed,
     page::{Before, Bucket, Draft, Facts, Id, IdMaker, Run},
-    record::{Header, Kind, Place, frame},
+    record::{Kind, Place, frame},
     view::View,
     writer::{Answer, Reply, Staged, Writer},
 };
@@ -26,8 +28,8 @@ impl Writer {
         match self.prepare(&commit) {
             Ok(prepared) => {
                 let Prepared { entry, index, fresh, coverage } = prepared;
-                self.batch.coverage.insert(commit.stream.clone(), coverage);
-                let answer = Answer::Commit { stream: commit.stream, fresh, reply };
+                self.batch.coverage.insert(commit.stream, coverage.clone());
+                let answer = Answer::Commit { fresh, coverage, reply };
                 self.stage(entry, index, answer);
             }
             Err(error) => drop(reply.send(Err(error))),
@@ -131,11 +133,10 @@ impl Writer {
         let ids: Vec<Id> = fresh.iter().zip(ids).filter(|(fresh, _)| **fresh).map(|(_, (_, id))| *id).collect();
         let place = Place { sequence: self.batch.next_sequence, next_position: self.batch.next_position };
         let draft = Draft { place, collected_at: commit.collected_at, facts, events: &events, ids: &ids };
-        let record = self.encoder.encode(&draft).map_err(failed("encode a page for", &self.log.paths.log))?;
-        self.refuse_what_does_not_fit(record.len() as u64)?;
-        let offset = self.log.append(&record)?;
-        let header = Header::decode(&record).ok();
-        Ok(header.filter(|header| header.count > 0).map(|header| IndexEntry::new(offset, &header)))
+        let header = self.encoder.encode(&draft).map_err(failed("encode a page for", &self.log.paths.log))?;
+        self.refuse_what_does_not_fit(header.total_len())?;
+        let offset = self.log.append(self.encoder.record())?;
+        Ok((header.count > 0).then(|| IndexEntry::new(offset, &header)))
     }
 
     /// Begins a new segment where the active one is complete.
@@ -199,12 +200,20 @@ impl Writer {
         view.bytes() - view.active.bytes + self.log.active.len
     }
 
-    /// The watermarks of these streams, as published.
+    /// Up to where the ids of these streams are settled: the watermark, but not further behind the newest time than any log of Miro's
+    /// reaches back. A hole that is lost for good would otherwise keep every id for ever.
     pub(super) fn watermarks(&self, streams: impl Iterator<Item = StreamId>) -> Vec<(StreamId, crate::event::Timestamp)> {
         let view = self.shared.view();
-        streams.filter_map(|stream| view.ledger.coverage.get(&stream).map(|held| (stream.clone(), held.watermark()))).collect()
+        streams
+            .filter_map(|stream| {
+                view.ledger.coverage.get(&stream).map(|held| (stream.clone(), held.watermark().max(held.newest().minus(HOLE_AGE_MAX))))
+            })
+            .collect()
     }
 }
+
+/// Miro keeps its logs for a year at most; a hole that is older cannot be filled.
+const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 struct Prepared {
     entry: Option<Entry>,

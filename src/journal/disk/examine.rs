@@ -99,6 +99,7 @@ fn decoded(header: &Header, sections: &Sections<'_>) -> Option<Entry> {
         Kind::Snapshot => Ledger::decode(facts).ok().map(|ledger| Entry::Snapshot(Box::new(ledger))),
         Kind::State => Entry::decode_state(facts).ok(),
         Kind::Reopen => Reopen::decode(facts).ok().map(Entry::Reopen),
+        Kind::Trim => Entry::decode_trim(facts).ok(),
         Kind::Seal => None,
     }
 }

@@ -11,6 +11,7 @@ use super::{
     lock::failed,
     log::snapshot_record,
     quarantine,
+    record::{Kind, Place, frame},
     writer::{Due, Reply, Writer},
 };
 use crate::{
@@ -102,9 +103,15 @@ impl Writer {
     }
 
     pub(super) fn save_or_warn(&mut self, moved: &Acks) {
-        if let Err(error) = self.save(moved) {
-            warn!(%error, "failed to save checkpoints; the log has them, and it is tried again");
-            self.due.since = Some(Instant::now());
+        match self.save(moved) {
+            Ok(()) if self.save_trouble.is_over() => info!("checkpoints are saved again"),
+            Ok(()) => {}
+            Err(error) => {
+                if self.save_trouble.is_new() {
+                    warn!(%error, "failed to save checkpoints; the log has them, and it is tried again");
+                }
+                self.due.since = Some(Instant::now());
+            }
         }
     }
 
@@ -193,6 +200,13 @@ impl Writer {
             let mut view = self.shared.view_mut();
             view.ledger.ids_synced = view.ledger.ids_synced.max(newest);
         }
+        // First it is written that they go: a segment that is missing without a word was lost. On a full disk that has to wait until
+        // the deletion has made room for it.
+        let oldest = {
+            let view = self.shared.view();
+            view.sealed.get(count).map_or(view.active.name, |segment| segment.name).first_sequence
+        };
+        let told = self.tell_trim(oldest);
         for _ in 0..count {
             // Out of the view first: a reader that misses the file looks again and finds it gone there too.
             let Some(segment) = self.shared.view_mut().sealed.pop_front() else { break };
@@ -202,7 +216,20 @@ impl Writer {
             }
             tracing::debug!(segment = %segment.name, bytes = segment.bytes, "deleted a delivered segment");
         }
+        if told.is_err() {
+            self.tell_trim(oldest)?;
+        }
         self.log.sync_dir()
+    }
+
+    /// Notes that all records in front of this one are deleted. A spent segment takes no record; the next snapshot says it then.
+    fn tell_trim(&mut self, oldest: u64) -> Result<(), JournalError> {
+        if self.log.active.spent {
+            self.shared.view_mut().ledger.oldest = oldest;
+            return Ok(());
+        }
+        let place = Place { sequence: self.batch.next_sequence, next_position: self.batch.next_position };
+        self.write_alone(Entry::Trim { oldest }, &frame(Kind::Trim, place, &oldest.to_le_bytes()))
     }
 
     /// Writes down all that only memory knows, and lets go of the state directory.

@@ -26,6 +26,8 @@ pub(super) struct Ledger {
     pub(super) sequence: u64,
     /// The position that the next event will have.
     pub(super) next_position: u64,
+    /// The oldest record that is still there; what came before was deleted because everybody was done with it.
+    pub(super) oldest: u64,
     /// What is collected.
     pub(super) coverage: BTreeMap<StreamId, Coverage>,
     /// Who is subscribed; the positions are those at the last snapshot, the checkpoint store knows newer ones.
@@ -49,6 +51,8 @@ pub(super) enum Entry {
     State { key: String, value: Vec<u8> },
     /// Lost records, and the time that is open again.
     Reopen(Reopen),
+    /// Everything in front of that record was deleted.
+    Trim { oldest: u64 },
 }
 
 /// Lost records, and what has to be collected again because of them.
@@ -68,6 +72,7 @@ impl Ledger {
                 self.state.insert(key.clone(), value.clone());
             }
             Entry::Reopen(reopen) => self.reopen(reopen),
+            Entry::Trim { oldest } => self.oldest = *oldest,
         }
         self.sequence = sequence;
         self.next_position = next_position;
@@ -104,6 +109,7 @@ impl Ledger {
         out.put_u64(self.sequence);
         out.put_u64(self.next_position);
         out.put_u64(self.ids_synced);
+        out.put_u64(self.oldest);
         out.put_u32(length(self.coverage.len()));
         for (stream, coverage) in &self.coverage {
             out.put_stream(stream);
@@ -126,8 +132,14 @@ impl Ledger {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut from = Decoder::new(bytes);
-        let mut ledger =
-            Self { journal: from.u64()?, sequence: from.u64()?, next_position: from.u64()?, ids_synced: from.u64()?, ..Self::default() };
+        let mut ledger = Self {
+            journal: from.u64()?,
+            sequence: from.u64()?,
+            next_position: from.u64()?,
+            ids_synced: from.u64()?,
+            oldest: from.u64()?,
+            ..Self::default()
+        };
         for _ in 0..from.u32()? {
             ledger.coverage.insert(from.stream()?, from.coverage()?);
         }
@@ -162,6 +174,13 @@ impl Entry {
     pub(super) fn decode_state(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut from = Decoder::new(bytes);
         let entry = Self::State { key: from.str()?.to_owned(), value: from.bytes()?.to_vec() };
+        from.end()?;
+        Ok(entry)
+    }
+
+    pub(super) fn decode_trim(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Decoder::new(bytes);
+        let entry = Self::Trim { oldest: from.u64()? };
         from.end()?;
         Ok(entry)
     }
@@ -220,6 +239,7 @@ mod tests {
         ledger.apply(3, 9, &Entry::State { key: "cursor".into(), value: vec![1, 2, 3] });
         ledger.lost.insert(7, 9);
         ledger.ids_synced = 1;
+        ledger.oldest = 2;
         ledger
     }
 

@@ -5,11 +5,15 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use tracing::warn;
 
 use crate::journal::JournalError;
+
+/// How long another process may take to end before it counts as running.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -61,7 +65,14 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) ->
 /// Holds the lock of a state directory until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing alone does not do it while a process that was just forked elsewhere in the program still holds a copy of the file.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -75,7 +86,7 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(failed("open", &path))?;
-        match file.try_lock() {
+        match lock_patiently(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -88,7 +99,18 @@ impl Lock {
         }
         // Not being able to write the pid (a full disk) is no reason not to run.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+/// A process that is ending may hold the lock a moment longer than it answers.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 20),
+            outcome => return outcome,
+        }
     }
 }
 

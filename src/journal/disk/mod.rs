@@ -49,7 +49,7 @@ use self::{
     reader::{Access, Reader},
     recovery::recover,
     view::Shared,
-    writer::{Batch, Command, Due, Queued, Reply, Writer},
+    writer::{Batch, Command, Due, Queued, Reply, Trouble, Writer},
 };
 use super::{Backlog, Chunk, Commit, Committed, Journal, JournalError, Options, Read, Stats};
 use crate::{
@@ -117,7 +117,7 @@ impl Default for Tuning {
 pub struct DiskJournal {
     shared: Arc<Shared>,
     reader: Arc<Reader>,
-    queue: Mutex<Option<mpsc::Sender<Queued>>>,
+    queue: Mutex<Option<mpsc::SyncSender<Queued>>>,
     places: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -154,6 +154,8 @@ impl DiskJournal {
             due: Due::default(),
             ids_reach: options.ids_reach,
             checkpoint_after: tuning.checkpoint_after,
+            save_trouble: Trouble::default(),
+            ids_trouble: Trouble::default(),
             newcomers_start: recovered.newcomers_start,
             lock: Some(lock),
         };
@@ -168,7 +170,8 @@ impl DiskJournal {
         writer.reset_batch();
         writer.save_or_warn(&ledger::Acks::new());
         writer.trim();
-        let (queue, commands) = mpsc::channel();
+        // One more than there are places: the readers, who take turns, need none. So nobody ever waits to send.
+        let (queue, commands) = mpsc::sync_channel(QUEUE_MAX + 1);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(&commands))
@@ -202,6 +205,22 @@ impl DiskJournal {
     }
 }
 
+impl DiskJournal {
+    /// Who is no longer named is forgotten with what it has not taken: the operator has decided that, and reads what it costs.
+    fn warn_of_forgotten(&self, subscriptions: &[(SinkName, StreamId)]) {
+        let gone: Vec<_> = self.shared.view().ledger.acks.keys().filter(|key| !subscriptions.contains(key)).cloned().collect();
+        for (sink, stream) in gone {
+            let undelivered = self.reader.backlog(&sink, &stream).events;
+            if undelivered > 0 {
+                tracing::warn!(
+                    %sink, %stream, undelivered,
+                    "sink or stream is no longer configured; events that it has not taken are given up"
+                );
+            }
+        }
+    }
+}
+
 impl Journal for DiskJournal {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, JournalError>> {
         Box::pin(self.ask(|reply| Command::Commit { commit, reply }))
@@ -226,6 +245,7 @@ impl Journal for DiskJournal {
     }
 
     fn subscribe(&self, subscriptions: Vec<(SinkName, StreamId)>) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.warn_of_forgotten(&subscriptions);
         Box::pin(self.ask(|reply| Command::Subscribe { subscriptions, reply }))
     }
 

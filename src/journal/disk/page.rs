@@ -188,63 +188,79 @@ pub(super) struct Draft<'a> {
     pub(super) ids: &'a [Id],
 }
 
-/// Writes page records. Keeps its buffers and its compressor, because both cost more to make than a page takes to encode.
+/// Writes page records. Keeps its buffers and its compressor: to make them anew costs as much as a page takes to encode.
 pub(super) struct PageEncoder {
     compressor: zstd::bulk::Compressor<'static>,
     raw: Vec<u8>,
+    record: Vec<u8>,
+    record_len: usize,
 }
 
 impl PageEncoder {
-    /// A page above this size gives its buffer back after use.
-    const RAW_KEPT_MAX: usize = 2 << 20;
+    /// A page above this size gives its buffers back after use.
+    const KEPT_BYTES_MAX: usize = 2 << 20;
 
     /// Level 1: the best ratio for its time on Miro's events, 8 to 1.
     const LEVEL: i32 = 1;
 
     pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self { compressor: zstd::bulk::Compressor::new(Self::LEVEL)?, raw: Vec::new() })
+        let compressor = zstd::bulk::Compressor::new(Self::LEVEL)?;
+        Ok(Self { compressor, raw: Vec::new(), record: Vec::new(), record_len: 0 })
     }
 
-    /// The whole record.
-    pub(super) fn encode(&mut self, draft: &Draft<'_>) -> std::io::Result<Vec<u8>> {
+    /// The record that was encoded last.
+    pub(super) fn record(&self) -> &[u8] {
+        &self.record[..self.record_len]
+    }
+
+    /// Encodes a whole record and returns its header.
+    pub(super) fn encode(&mut self, draft: &Draft<'_>) -> std::io::Result<Header> {
+        self.shrink();
         self.lay_out(draft.events);
         if self.raw.len() as u64 > RECORD_BYTES_MAX {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "the page is larger than a record may be"));
         }
         let facts = draft.facts.encode();
-        let ids_len = draft.ids.len() * ID_BYTES;
+        let ids_start = HEADER_BYTES + facts.len();
+        let body_start = ids_start + draft.ids.len() * ID_BYTES;
         let bound = if self.raw.is_empty() { 0 } else { zstd::zstd_safe::compress_bound(self.raw.len()) };
-        let body_start = HEADER_BYTES + facts.len() + ids_len;
-        let mut out = Vec::with_capacity(body_start + bound);
-        out.resize(HEADER_BYTES, 0);
-        out.extend_from_slice(&facts);
-        for id in draft.ids {
-            out.extend_from_slice(&id.0);
+        if self.record.len() < body_start + bound {
+            self.record.resize(body_start + bound, 0);
         }
-        if !self.raw.is_empty() {
-            out.resize(body_start + bound, 0);
-            let len = self.compressor.compress_to_buffer(&self.raw, &mut out[body_start..])?;
-            out.truncate(body_start + len);
+        self.record[HEADER_BYTES..ids_start].copy_from_slice(&facts);
+        for (place, id) in self.record[ids_start..body_start].chunks_exact_mut(ID_BYTES).zip(draft.ids) {
+            place.copy_from_slice(&id.0);
         }
+        let body_len = match bound {
+            0 => 0,
+            bound => self.compressor.compress_to_buffer(&self.raw, &mut self.record[body_start..body_start + bound])?,
+        };
         let header = Header {
             kind: Kind::Page,
             facts_len: length(facts.len()),
-            ids_len: length(ids_len),
-            body_len: length(out.len() - body_start),
+            ids_len: length(body_start - ids_start),
+            body_len: length(body_len),
             raw_len: length(self.raw.len()),
             sequence: draft.place.sequence,
             first_position: draft.place.next_position,
             collected_at: draft.collected_at.as_micros(),
             count: length(draft.events.len()),
             facts_crc: crc32fast::hash(&facts),
-            ids_crc: crc32fast::hash(&out[HEADER_BYTES + facts.len()..body_start]),
-            body_crc: crc32fast::hash(&out[body_start..]),
+            ids_crc: crc32fast::hash(&self.record[ids_start..body_start]),
+            body_crc: crc32fast::hash(&self.record[body_start..body_start + body_len]),
         };
-        out[..HEADER_BYTES].copy_from_slice(&header.encode());
-        if self.raw.capacity() > Self::RAW_KEPT_MAX {
-            self.raw = Vec::new();
+        self.record[..HEADER_BYTES].copy_from_slice(&header.encode());
+        self.record_len = body_start + body_len;
+        Ok(header)
+    }
+
+    fn shrink(&mut self) {
+        self.record_len = 0;
+        for buffer in [&mut self.raw, &mut self.record] {
+            if buffer.capacity() > Self::KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
         }
-        Ok(out)
     }
 
     /// Rows first, then all ids, then all raw bytes: like things next to each other compress best, and can be cut out without a search.
@@ -443,8 +459,10 @@ mod tests {
             let ids: Vec<Id> = raws.iter().map(|event| maker.id(event.id.as_bytes())).collect();
             let facts = facts(Vec::new());
             let draft = Draft { place: Place { sequence: 3, next_position: 40 }, collected_at: Timestamp::from_micros(77), facts: &facts, events: &rows, ids: &ids };
-            let record = PageEncoder::new().expect("zstd").encode(&draft).expect("encodes");
-            let header = Header::decode(&record).expect("a header");
+            let mut encoder = PageEncoder::new().expect("zstd");
+            let header = encoder.encode(&draft).expect("encodes");
+            let record = encoder.record();
+            prop_assert_eq!(Header::decode(record), Ok(header));
             prop_assert_eq!(header.total_len() as usize, record.len());
             let sections = header.sections(&record[HEADER_BYTES..]);
             prop_assert_eq!(Facts::decode(sections.facts.expect("whole")), Ok(facts.clone()));

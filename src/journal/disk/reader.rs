@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io,
     os::unix::fs::FileExt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
 };
 
 use tokio::sync::oneshot;
@@ -100,7 +100,7 @@ struct Partial {
 pub(super) struct Reader {
     shared: Arc<Shared>,
     /// `None` once the journal is closed.
-    writer: Mutex<Option<Sender<Queued>>>,
+    writer: Mutex<Option<SyncSender<Queued>>>,
     pages: Mutex<Recent<u64, Arc<Page>>>,
     indexes: Mutex<Recent<SegmentName, Arc<Index>>>,
     files: Mutex<Recent<SegmentName, Arc<File>>>,
@@ -126,7 +126,7 @@ enum Step<T> {
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, writer: Sender<Queued>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, writer: SyncSender<Queued>) -> Self {
         Self {
             shared,
             writer: Mutex::new(Some(writer)),
@@ -233,12 +233,12 @@ impl Reader {
         }
     }
 
-    /// Asks the writer to set a damaged record aside, and waits until that is durable.
+    /// Asks the writer to set a damaged record aside, and waits until that is durable. One at a time: the queue has one place for it.
     fn report(&self, next: &Next, stream: &StreamId) -> Result<(), JournalError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Damaged { segment: next.name, entry: next.entry, stream: stream.clone(), reply };
-        let writer = locked(&self.writer).clone().ok_or(JournalError::Closed)?;
-        writer.send(Queued { command, _place: None }).map_err(|_| JournalError::Closed)?;
+        let writer = locked(&self.writer);
+        writer.as_ref().ok_or(JournalError::Closed)?.send(Queued { command, _place: None }).map_err(|_| JournalError::Closed)?;
         answer.blocking_recv().map_err(|_| JournalError::Closed)?
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     State,
     /// Records were lost, and this is the time that is to be collected again.
     Reopen,
+    /// Segments were deleted because everybody was done with them.
+    Trim,
     /// The index of a segment, at its end. Derived from the rest; takes no sequence number.
     Seal,
 }
@@ -45,12 +47,14 @@ impl Kind {
             Self::Snapshot => 2,
             Self::State => 3,
             Self::Reopen => 4,
-            Self::Seal => 5,
+            Self::Trim => 5,
+            Self::Seal => 6,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Page, Self::Snapshot, Self::State, Self::Reopen, Self::Seal].into_iter().find(|kind| kind.code() == code)
+        let all = [Self::Page, Self::Snapshot, Self::State, Self::Reopen, Self::Trim, Self::Seal];
+        all.into_iter().find(|kind| kind.code() == code)
     }
 }
 

@@ -178,7 +178,8 @@ fn begin(mut survey: Survey<'_>) -> Result<(View, Active), JournalError> {
         ledger.lost.insert(first.segment.name.first_sequence, ledger.sequence);
     }
     let sequence = ledger.sequence + 1;
-    ledger.lost.forget_before(survey.found.first().filter(|_| kept > 0).map_or(sequence, |first| first.segment.name.first_sequence));
+    ledger.oldest = survey.found.first().filter(|_| kept > 0).map_or(sequence, |first| first.segment.name.first_sequence);
+    ledger.lost.forget_before(ledger.oldest);
     let active = match begin_segment(&*survey.tuning.storage, survey.paths, &ledger, sequence) {
         Ok(active) => active,
         // A full disk must not keep the sinks from making room: the next commit tries again.

@@ -427,3 +427,86 @@ fn unescaped(name: &str) -> String {
     }
     String::from_utf8_lossy(&out).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{OrgName, StreamKind},
+        journal::disk::{page::IdMaker, storage::Disk},
+    };
+
+    const REACH: Duration = Duration::from_secs(8 * 86_400);
+
+    fn stream() -> StreamId {
+        StreamId::new(OrgName::new("acme: eu/1"), StreamKind::Audit)
+    }
+
+    fn open(dir: &Path, ids_max: usize) -> Seen {
+        Seen::open(Arc::new(Disk), dir.to_owned(), REACH, ids_max).expect("opens")
+    }
+
+    /// Ids `numbers` in one hour.
+    fn ids(hour: i32, numbers: std::ops::Range<u32>) -> Vec<(Bucket, Id)> {
+        let maker = IdMaker::new(&stream());
+        numbers.map(|number| (Bucket::Hour(hour), maker.id(&number.to_le_bytes()))).collect()
+    }
+
+    fn fresh(seen: &mut Seen, sequence: u64, ids: &[(Bucket, Id)]) -> usize {
+        seen.sift(&stream(), sequence, ids).expect("readable").into_iter().filter(|fresh| *fresh).count()
+    }
+
+    #[test]
+    fn hours_leave_memory_and_are_still_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut seen = open(dir.path(), 1_000);
+        for hour in 0..40 {
+            assert_eq!(fresh(&mut seen, hour as u64 + 1, &ids(hour, 0..100)), 100);
+            seen.shrink().expect("writes");
+            assert!(seen.total <= 1_000, "{} ids are in memory", seen.total);
+        }
+        for hour in 0..40 {
+            assert_eq!(fresh(&mut seen, 50, &ids(hour, 0..101)), 1, "hour {hour}");
+            seen.shrink().expect("writes");
+        }
+        seen.flush().expect("writes");
+        let mut again = open(dir.path(), 1_000);
+        assert_eq!((again.reached(), fresh(&mut again, 60, &ids(17, 0..101))), (50, 0));
+    }
+
+    #[test]
+    fn what_was_not_written_is_taken_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut seen = open(dir.path(), 1_000);
+        assert_eq!(fresh(&mut seen, 1, &ids(1, 0..3)), 3);
+        assert_eq!(fresh(&mut seen, 2, &[ids(1, 2..6), ids(2, 7..9)].concat()), 5);
+        seen.take_back(2);
+        assert_eq!(fresh(&mut seen, 2, &ids(1, 0..6)), 3);
+        assert_eq!(fresh(&mut seen, 2, &ids(2, 7..9)), 2);
+    }
+
+    #[test]
+    fn days_far_behind_the_watermark_die() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut seen = open(dir.path(), 1_000);
+        let hour = |day: i32| day * 24 + 5;
+        for day in [100, 109, 120] {
+            assert_eq!(fresh(&mut seen, 1, &ids(hour(day), 0..10)), 10);
+        }
+        seen.flush().expect("writes");
+        let watermark = Timestamp::from_millis(i64::from(hour(118)) * 3_600_000);
+        seen.expire(&stream(), watermark).expect("deletes");
+        let days: Vec<_> = seen.files().expect("lists").iter().filter_map(|(of, path)| day_of(path).filter(|_| *of == stream())).collect();
+        assert_eq!(days.len(), 1, "{days:?}");
+        assert_eq!(fresh(&mut seen, 2, &ids(hour(109), 0..10)), 10, "forgotten");
+        assert_eq!(fresh(&mut seen, 2, &ids(hour(120), 0..10)), 0, "within reach");
+    }
+
+    #[test]
+    fn names_of_organisations_survive_as_directories() {
+        for name in ["acme", "a/b: %c", "..", "ünïcode"] {
+            assert_eq!(unescaped(&escaped(name)), name);
+            assert!(!escaped(name).contains(['/', '.']), "{}", escaped(name));
+        }
+    }
+}

@@ -74,7 +74,20 @@ impl<'a> Survey<'a> {
                 survey.replay(*name, next)?;
             }
         }
+        survey.miss_the_oldest();
         Ok(survey)
+    }
+
+    /// Segments that are missing at the front without a word in the log that they were deleted.
+    fn miss_the_oldest(&mut self) {
+        let Some(first) = self.found.first().map(|found| found.segment.name.first_sequence).filter(|_| self.grounded) else { return };
+        let fresh = self.known.missing(self.ledger.oldest, first.saturating_sub(1));
+        if self.ledger.oldest < first && !fresh.is_empty() {
+            warn!(records = fresh.len(), "the oldest journal records are gone; the hours of their events are collected again");
+            fresh.iter().for_each(|(from, to)| self.lost.insert(from, to));
+            // How many events were in them cannot be told any more.
+            self.lost_positions += 1;
+        }
     }
 
     /// The newest segment that begins with a snapshot. Without one, everything there is is replayed.

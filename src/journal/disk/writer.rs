@@ -75,7 +75,7 @@ pub(super) enum Command {
     },
 }
 
-/// A command in the queue, with its place there.
+/// A command in the queue, with its place there, which is free again once the command has been taken out.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) command: Command,
@@ -94,7 +94,7 @@ pub(super) struct Staged {
 
 /// Who waits for a staged record.
 pub(super) enum Answer {
-    Commit { stream: StreamId, fresh: Vec<bool>, reply: Reply<Committed> },
+    Commit { fresh: Vec<bool>, coverage: Coverage, reply: Reply<Committed> },
     Done(Reply<()>),
 }
 
@@ -117,6 +117,24 @@ pub(super) struct Due {
     pub(super) since: Option<Instant>,
 }
 
+/// Something that fails again and again, and is worth one line when it begins and one when it is over.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    lasts: bool,
+}
+
+impl Trouble {
+    /// Notes a failure; says whether it is the first in a row.
+    pub(super) fn is_new(&mut self) -> bool {
+        !std::mem::replace(&mut self.lasts, true)
+    }
+
+    /// Notes a success; says whether it ended a row of failures.
+    pub(super) fn is_over(&mut self) -> bool {
+        std::mem::replace(&mut self.lasts, false)
+    }
+}
+
 /// Everything that the writer thread owns.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -131,6 +149,8 @@ pub(super) struct Writer {
     pub(super) due: Due,
     pub(super) ids_reach: Duration,
     pub(super) checkpoint_after: Duration,
+    pub(super) save_trouble: Trouble,
+    pub(super) ids_trouble: Trouble,
     /// Where the next new subscribers begin, if not at the newest position: set when it is not known any more who was subscribed.
     pub(super) newcomers_start: Option<Position>,
     pub(super) lock: Option<Lock>,
@@ -193,10 +213,19 @@ impl Writer {
         self.finish();
         self.acknowledge(acks);
         self.checkpoint_if_due();
-        if let Err(error) = self.seen.shrink() {
-            warn!(%error, "failed to write ids to their files; they stay in memory until that works");
-        }
+        self.shrink_ids();
         closing
+    }
+
+    fn shrink_ids(&mut self) {
+        match self.seen.shrink() {
+            Ok(()) => self.ids_trouble.is_over(),
+            Err(error) if self.ids_trouble.is_new() => {
+                warn!(%error, "failed to write ids to their files; they stay in memory until that works");
+                false
+            }
+            Err(_) => false,
+        };
     }
 
     /// Makes what was staged durable, publishes it and answers.
@@ -294,16 +323,12 @@ fn publish(view: &mut super::view::View, due: &mut Due, staged: Staged) -> Ready
             Entry::State { key, .. } => {
                 due.keys.insert(key.clone());
             }
-            Entry::Snapshot(_) | Entry::Reopen(_) => {}
+            Entry::Snapshot(_) | Entry::Reopen(_) | Entry::Trim { .. } => {}
         }
     }
     match staged.answer {
         Answer::Done(reply) => Ready::Done(reply),
-        Answer::Commit { stream, fresh, reply } => {
-            let origin = crate::event::Timestamp::from_micros(0);
-            let coverage = view.ledger.coverage.get(&stream).cloned().unwrap_or_else(|| Coverage::starting_at(origin));
-            Ready::Commit(reply, Committed { fresh, head: view.head(), coverage })
-        }
+        Answer::Commit { fresh, coverage, reply } => Ready::Commit(reply, Committed { fresh, head: view.head(), coverage }),
     }
 }
 

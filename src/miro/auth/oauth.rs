@@ -288,7 +288,7 @@ impl Shared {
 
     fn token_sentence(&self, in_doubt_since: Option<Timestamp>) -> String {
         let key = &self.key;
-        let mend = format!("authorise again with `miro-siem login` and put the new refresh token at {key}.refresh_token");
+        let mend = format!("authorise the app again in Miro and put the new refresh token at {key}.refresh_token");
         match in_doubt_since {
             Some(since) => format!(
                 "a refresh that began at {since} was interrupted before its answer was kept; Miro had replaced the refresh token by then, and the new one is lost; {mend}"

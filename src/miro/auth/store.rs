@@ -31,7 +31,7 @@ const LOCK_WAIT_STEP: Duration = Duration::from_millis(25);
 pub(super) enum StoreError {
     #[error("failed to {action} {path}: {source}; the state directory must be writable, and there must be room on its disk")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is damaged ({problem}); delete it, authorise again with `miro-siem login` and configure the new refresh token")]
+    #[error("{path} is damaged ({problem}); delete it, authorise the app again in Miro and configure the new refresh token")]
     Damaged { path: PathBuf, problem: String },
     #[error(
         "{path} was written by a newer miro-siem (version {version} of the record); run that version, or delete the file and authorise again"

@@ -98,3 +98,21 @@ fn the_first_version_stays_readable() {
     Line::of(&letter).push(&mut written);
     assert_eq!(String::from_utf8(written).expect("text"), format!("{line}\n"));
 }
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_or_emptied_by_hand_loses_no_later_letter() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path(), DEAD_LETTER_BYTES_MAX);
+    let path = directory(dir.path(), &SinkName::new("splunk")).join(FILE_NAME);
+    store.put(vec![letter(b"1")]).await.expect("stored");
+    fs::rename(&path, path.with_extension("old")).expect("moved away");
+    store.put(vec![letter(b"2")]).await.expect("stored after the move");
+    assert_eq!(raws(dir.path()), [b"2"]);
+    File::options().write(true).truncate(true).open(&path).expect("emptied");
+    store.put(vec![letter(b"3")]).await.expect("stored after the emptying");
+    assert_eq!(raws(dir.path()), [b"3"], "no hole in front of it");
+}
+
+fn raws(dir: &Path) -> Vec<Vec<u8>> {
+    stored(dir).into_iter().map(|letter| letter.expect("a letter").event.raw.to_vec()).collect()
+}

@@ -13,7 +13,7 @@
 //! 2. An ack moves only past events that have their outcome: after the receiver accepted, or after the dead letter is durable.
 //! 3. The order of a stream is kept: what is sent is always the front of what is not settled. (A receiver that takes the end of a
 //!    batch and leaves the beginning for later changes the order itself.)
-//! 4. It never gives up and never spins: every failure is followed by a wait, and every wait ends with a stop.
+//! 4. It never gives up and never spins: every failure is followed by a wait, or by a smaller batch, and every wait ends with a stop.
 //! 5. A sink's fault holds up nobody but that sink; a stream's backlog holds up nobody but that stream.
 //! 6. In memory are at most one chunk of the journal and one batch.
 //!

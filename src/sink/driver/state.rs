@@ -178,6 +178,7 @@ impl SinkState {
         self.set_lane(stream, Lane { phase: SinkPhase::Delivering, fault: None });
         self.parts.health.sink(&self.parts.name, |row| {
             row.last_success = Some(now);
+            row.stream_success.insert(stream.clone(), now);
             row.events_delivered += events as u64;
         });
         tracing::debug!(sink = %self.parts.name, %stream, events, "delivered");

@@ -131,6 +131,8 @@ struct ScriptedMiro {
     asked: Mutex<Vec<Asked>>,
     began: tokio::time::Instant,
     stop: CancellationToken,
+    /// What the server says that the time is, where it says so.
+    clock_says: Option<Timestamp>,
 }
 
 fn secs(time: Timestamp) -> i64 {
@@ -143,6 +145,10 @@ fn at(secs: i64) -> Timestamp {
 
 impl Pages for ScriptedMiro {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>> {
+        if request.limit == 1 {
+            // The look at the clock, before a stream begins.
+            return Box::pin(std::future::ready(Ok(Page { server_time: self.clock_says, ..page(&[], None) })));
+        }
         self.asked.lock().expect("nobody panicked").push(Asked {
             window: (secs(request.window.from()), secs(request.window.to())),
             cursor: request.cursor.map(|cursor| cursor.as_str().to_owned()),
@@ -215,12 +221,17 @@ fn stream() -> StreamId {
 }
 
 async fn play(journal: Arc<MemoryJournal>, start: Start, replies: Vec<Reply>) -> Outcome {
+    play_on(journal, start, replies, Clock::starting_at(at(0)), None).await
+}
+
+async fn play_on(journal: Arc<MemoryJournal>, start: Start, replies: Vec<Reply>, clock: Clock, clock_says: Option<Timestamp>) -> Outcome {
     let stop = CancellationToken::new();
     let miro = Arc::new(ScriptedMiro {
         replies: Mutex::new(replies.into()),
         asked: Mutex::default(),
         began: tokio::time::Instant::now(),
         stop: stop.clone(),
+        clock_says,
     });
     let (health, metrics) = (Health::new(), Metrics::new());
     let poller = Poller::new(PollerParts {
@@ -235,7 +246,7 @@ async fn play(journal: Arc<MemoryJournal>, start: Start, replies: Vec<Reply>) ->
         },
         pages: miro.clone(),
         journal: journal.clone(),
-        clock: Clock::starting_at(at(0)),
+        clock,
         metrics: metrics.clone(),
         health: health.clone(),
     });
@@ -267,19 +278,23 @@ async fn a_stop_in_mid_window_resumes_where_the_pages_were_committed() {
         vec![Reply::Page(&[-7_000, -5_000], Some("a")), Reply::Page(&[-4_000], Some("b"))],
     )
     .await;
-    assert_eq!(first.ranges(), [(-7_200, -4_000)]);
+    assert_eq!(first.ranges(), [(-7_200, -5_000)], "what the second page has proven");
     let second = play(journal, Start::Now, vec![Reply::Page(&[-4_000, -3_000], None)]).await;
-    assert_eq!(second.windows()[0], (-4_900, 0), "an overlap before what was committed, not from the start");
+    assert_eq!(second.windows()[0], (-5_900, 0), "an overlap before what was committed, not from the start");
     assert_eq!(second.events(), ["e-7000", "e-5000", "e-4000", "e-3000"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_cursor_restarts_the_window_from_what_is_committed() {
-    let replies =
-        vec![Reply::Page(&[-7_000, -5_000], Some("a")), Reply::Error(MiroClass::CursorRejected), Reply::Page(&[-5_000, -100], None)];
+    let replies = vec![
+        Reply::Page(&[-7_000, -5_000], Some("a")),
+        Reply::Page(&[-4_000], Some("b")),
+        Reply::Error(MiroClass::CursorRejected),
+        Reply::Page(&[-5_000, -4_000, -100], None),
+    ];
     let outcome = play(MemoryJournal::new(), Start::Ago(Duration::from_secs(7_200)), replies).await;
-    assert_eq!(outcome.windows()[..3], [(-7_200, 0), (-7_200, 0), (-5_900, 0)]);
-    assert_eq!(outcome.events(), ["e-7000", "e-5000", "e-100"]);
+    assert_eq!(outcome.windows()[..4], [(-7_200, 0), (-7_200, 0), (-7_200, 0), (-5_900, 0)]);
+    assert_eq!(outcome.events(), ["e-7000", "e-5000", "e-4000", "e-100"]);
     assert_eq!(outcome.ranges()[0], (-7_200, 0));
 }
 
@@ -314,7 +329,7 @@ async fn a_throttle_waits_as_told_and_does_not_grow() {
     let throttled = || Reply::Error(MiroClass::Throttled(Some(Duration::from_secs(20))));
     let outcome = play(MemoryJournal::new(), Start::Now, vec![throttled(), throttled(), throttled(), Reply::Page(&[], None)]).await;
     let times: Vec<_> = outcome.asked.iter().take(4).map(|asked| asked.at_secs).collect();
-    assert_eq!(times, [1, 21, 41, 61]);
+    assert_eq!(times, [0, 20, 40, 60]);
     assert_eq!(outcome.health.streams().remove(&stream()).and_then(|row| row.fault), None);
 }
 
@@ -369,4 +384,24 @@ async fn what_was_there_before_collection_began_is_backfill() {
         play(MemoryJournal::new(), Start::Ago(Duration::from_secs(600)), vec![Reply::Page(&[-100], None), Reply::Page(&[200], None)]).await;
     let origins: Vec<_> = outcome.journal.books().events.iter().map(|(_, origin)| *origin).collect();
     assert_eq!(origins, [Origin::Backfill, Origin::Live]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_new_to_ask_for_is_no_success_without_an_answer() {
+    // The clock was set back by a day after the first poll: everything up to "now" is covered, and Miro is asked all the same.
+    let journal = MemoryJournal::new();
+    play(journal.clone(), Start::Ago(Duration::from_secs(3_600)), vec![Reply::Page(&[-100], None)]).await;
+    let back = Clock::starting_at(at(-86_400));
+    let outcome =
+        play_on(journal, Start::Now, vec![Reply::Error(MiroClass::Retryable), Reply::Error(MiroClass::Retryable)], back, None).await;
+    assert_eq!(outcome.windows()[0], (-900, 0), "the newest stretch is listed again");
+    assert_eq!(outcome.health.streams().remove(&stream()).and_then(|row| row.last_success), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_begins_by_the_servers_clock() {
+    let ahead = Clock::starting_at(at(86_400));
+    let outcome = play_on(MemoryJournal::new(), Start::Now, vec![Reply::Page(&[], None)], ahead, Some(at(0))).await;
+    let origin = outcome.journal.coverage(&stream()).map(|coverage| secs(coverage.origin()));
+    assert_eq!(origin, Some(0), "not a day in the future");
 }

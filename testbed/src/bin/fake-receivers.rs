@@ -3,6 +3,8 @@
 //! When everything listens it prints one line of JSON on stdout: addresses, credentials and the CA file. Then it works until
 //! SIGTERM or SIGINT. What it took is read through the control port, see `testbed::control`.
 
+#![forbid(unsafe_code)]
+
 use std::{
     io::Write as _,
     net::SocketAddr,
