@@ -59,11 +59,27 @@ pub enum SinkPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// When.
+    #[serde(with = "rfc3339")]
     pub at: Timestamp,
     /// The class, such as `auth` or `throttled`.
     pub class: String,
     /// What failed, why, and the mend.
     pub message: String,
+}
+
+/// A fault's time is written like every other time of the status.
+mod rfc3339 {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::event::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time.to_rfc3339_millis())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        Timestamp::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 /// How a stream is doing.
@@ -89,11 +105,16 @@ pub struct StreamHealth {
 const UNHEALTHY_AFTER_INTERVALS: u32 = 3;
 
 impl StreamHealth {
-    /// Whether the stream makes progress: it has succeeded within three intervals, and it is not paused.
+    /// Whether the stream makes progress: it has succeeded within three intervals, and it is not paused. One that has ended did so because a
+    /// stop was asked for, and a drain is no fault; a task that ends unasked is told by its supervisor.
     pub fn is_healthy(&self, now: Timestamp) -> bool {
         let since = self.last_success.or(self.started_at);
         let overdue = since.is_some_and(|since| now.since(since) > self.poll_interval * UNHEALTHY_AFTER_INTERVALS);
-        !overdue && !matches!(self.phase, StreamPhase::Paused | StreamPhase::Stopped)
+        match self.phase {
+            StreamPhase::Paused => false,
+            StreamPhase::Stopped => true,
+            _ => !overdue,
+        }
     }
 }
 
@@ -209,5 +230,25 @@ mod tests {
             ..StreamHealth::default()
         };
         assert!(!stream.is_healthy(now));
+    }
+
+    #[test]
+    fn a_drained_stream_is_no_fault_however_long_the_drain_takes() {
+        let began = Timestamp::from_millis(0);
+        let stream = StreamHealth {
+            phase: StreamPhase::Stopped,
+            poll_interval: Duration::from_secs(10),
+            started_at: Some(began),
+            ..StreamHealth::default()
+        };
+        assert!(stream.is_healthy(began.plus(Duration::from_secs(3_600))));
+    }
+
+    #[test]
+    fn a_fault_tells_its_time_as_the_status_does() {
+        let fault = Fault { at: Timestamp::from_millis(1_700_000_000_123), class: "auth".to_owned(), message: "m".to_owned() };
+        let text = serde_json::to_string(&fault).expect("a fault is JSON");
+        assert_eq!(text, r#"{"at":"2023-11-14T22:13:20.123Z","class":"auth","message":"m"}"#);
+        assert_eq!(serde_json::from_str::<Fault>(&text).expect("and back"), fault);
     }
 }

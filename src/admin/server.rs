@@ -75,7 +75,7 @@ fn refused(parts: &AdminParts, headers: &HeaderMap) -> Option<Response> {
     let Ok(wanted) = token.read() else {
         return Some((StatusCode::INTERNAL_SERVER_ERROR, "admin.token cannot be read; see `miro-siem check`\n").into_response());
     };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
     // Digests of equal length, compared whole: how long it takes says nothing about the token.
     let same = given.is_some_and(|given| {
         let (given, wanted) = (Sha256::digest(given.trim()), Sha256::digest(wanted.expose_secret()));
@@ -86,6 +86,12 @@ fn refused(parts: &AdminParts, headers: &HeaderMap) -> Option<Response> {
     }
     let ask = [(header::WWW_AUTHENTICATE, "Bearer realm=\"miro-siem\"")];
     Some((StatusCode::UNAUTHORIZED, ask, "send the header `Authorization: Bearer <admin.token>`\n").into_response())
+}
+
+/// The token of an Authorization header; a scheme has no case (RFC 9110 section 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 async fn front_page(State(parts): State<AdminParts>) -> Html<String> {
@@ -120,4 +126,17 @@ async fn metrics_text(State(parts): State<AdminParts>) -> Response {
 
 async fn status(State(parts): State<AdminParts>) -> Json<Status> {
     Json((parts.status)())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bearer;
+
+    #[test]
+    fn the_scheme_has_no_case_and_is_asked_for() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer abc"), Some("abc"));
+        assert_eq!(bearer("Basic abc"), None);
+        assert_eq!(bearer("abc"), None);
+    }
 }

@@ -25,6 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How much of the simulated past scrolls by first.
 const PAST: Duration = Duration::from_secs(2 * 3_600);
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What a demo leaves undelivered is thrown away with it: that it goes out at the next start would not be true.
+const LOG_LEVEL: &str = "warn,miro_siem::pipeline::run=error";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -40,7 +42,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, log: &LogOptions) -> Exit {
-    if let Err(problem) = logging::init(log, "warn") {
+    if let Err(problem) = logging::init(log, LOG_LEVEL) {
         report(&format!("error: {problem}"));
         return Exit::Usage;
     }
@@ -55,8 +57,8 @@ async fn demo(options: &Options) -> anyhow::Result<Outcome> {
     let state = tempfile::Builder::new().prefix("miro-siem-demo-").tempdir().context("failed to make a directory for the demo's state")?;
     let settings = settings(options, &simulator, &state.path().join("state")).await?;
     let mut parts = pipeline::Parts::new(settings);
-    parts.sinks.push(terminal());
     let stop = Stop::new();
+    parts.sinks.push(terminal(stop.clone()));
     let signals = Signals::listen().context("failed to listen for signals")?;
     let driving = tokio::spawn(signals.drive(stop.clone()));
     let running = pipeline::start(parts, stop).await?;
@@ -72,7 +74,7 @@ async fn demo(options: &Options) -> anyhow::Result<Outcome> {
 }
 
 /// A sink that writes readable lines to this terminal.
-fn terminal() -> ReadySink {
+fn terminal(stop: Stop) -> ReadySink {
     let limits = Limits {
         events_max: 100,
         bytes_max: 1 << 20,
@@ -82,7 +84,7 @@ fn terminal() -> ReadySink {
         retry_max: Duration::from_secs(5),
     };
     let transform = TransformSettings { format: Format::Raw, provenance: Provenance::Off, filter: FilterSettings::default() };
-    let built = Built { sink: Arc::new(ReadableStdout), limits, transform };
+    let built = Built { sink: Arc::new(ReadableStdout::new(stop)), limits, transform };
     ReadySink { name: SinkName::new("terminal"), built, streams: StreamKind::ALL.to_vec() }
 }
 

@@ -146,8 +146,20 @@ fn checked(options: &ConfigOption) -> Exit {
 
 /// Prints a failure the way every command does.
 fn fail(error: &anyhow::Error) -> Exit {
-    report(&format!("error: {error:#}"));
+    report(&format!("error: {}", chain(error)));
     Exit::Failed
+}
+
+/// An error with its causes. Ours often tell theirs in their own sentence, before the mend: what has been said is not said again.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// A line for the person at the terminal.
@@ -169,4 +181,17 @@ fn print(text: &[u8]) -> Exit {
 /// The runtime that a command runs on.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let told = anyhow::anyhow!("in use").context("failed to listen: in use; choose another port");
+        assert_eq!(chain(&told), "failed to listen: in use; choose another port");
+        let untold = anyhow::anyhow!("refused").context("failed to reach it");
+        assert_eq!(chain(&untold), "failed to reach it: refused");
+    }
 }

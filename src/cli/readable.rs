@@ -10,15 +10,36 @@ use serde_json::Value;
 
 use crate::{
     event::Event,
+    pipeline::Stop,
     sink::{Batch, ErrorClass, Receipt, Sink, SinkError},
 };
 
 const NAME_CHARS_MAX: usize = 28;
 const TARGET_CHARS_MAX: usize = 44;
 
-/// A sink that writes readable lines to stdout.
-#[derive(Debug, Default)]
-pub(super) struct ReadableStdout;
+/// A sink that writes readable lines to stdout. When its reader has gone, as `head` does, the demo is over.
+#[derive(Debug)]
+pub(super) struct ReadableStdout {
+    stop: Stop,
+}
+
+impl ReadableStdout {
+    /// Stops by `stop` when nobody reads any more.
+    pub(super) fn new(stop: Stop) -> Self {
+        Self { stop }
+    }
+
+    fn receipt(&self, written: io::Result<()>) -> Result<Receipt, SinkError> {
+        match written {
+            Ok(()) => Ok(Receipt::All),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.stop.at_once();
+                Ok(Receipt::All)
+            }
+            Err(error) => Err(SinkError::new(ErrorClass::Config, format!("failed to write to stdout: {error}"))),
+        }
+    }
+}
 
 impl Sink for ReadableStdout {
     fn probe(&self) -> BoxFuture<'_, Result<(), SinkError>> {
@@ -28,10 +49,7 @@ impl Sink for ReadableStdout {
     fn deliver<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<Receipt, SinkError>> {
         let lines: String = batch.events().iter().map(|event| line(batch.stream().kind.as_str(), event)).collect();
         let written = io::stdout().lock().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush());
-        let receipt = written
-            .map(|()| Receipt::All)
-            .map_err(|error| SinkError::new(ErrorClass::Config, format!("failed to write to stdout: {error}")));
-        Box::pin(std::future::ready(receipt))
+        Box::pin(std::future::ready(self.receipt(written)))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), SinkError>> {

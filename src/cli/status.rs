@@ -13,7 +13,8 @@ use crate::{
     health::Fault,
 };
 
-const FAULT_CHARS_MAX: usize = 300;
+/// The mend stands at the end of a sentence, so it must not be cut off; a receiver's answer inside is kept short where it is made.
+const FAULT_CHARS_MAX: usize = 1_000;
 const NAME_CHARS_MAX: usize = 24;
 /// Often enough to follow, and the daemon answers from memory.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(2);

@@ -23,7 +23,8 @@ pub fn reference() -> String {
     streams(&mut page);
     let types: Vec<String> = TYPES.iter().map(|kind| format!("`{}`", kind.name)).collect();
     let intro = format!(
-        "One destination, under a name of your choice. These keys are those of any sink; its type adds more. Types: {}.",
+        "One destination, under a name of your choice. A new one begins with what is collected from then on; one that is \
+         renamed is a new one, and what it had yet to deliver under its old name is given up. These keys are those of any sink; its type adds more. Types: {}.",
         types.join(", ")
     );
     section(&mut page, "[sinks.NAME]", &intro, COMMON_KEYS);

@@ -49,6 +49,12 @@ pub enum SecretError {
         /// The variable.
         name: String,
     },
+    /// The variable holds nothing.
+    #[error("the environment variable {name} is empty; set it for the service, or name another source for the secret")]
+    EnvEmpty {
+        /// The variable.
+        name: String,
+    },
     /// systemd has passed no credentials.
     #[error(
         "the credential {name} cannot be read because $CREDENTIALS_DIRECTORY is not set; add LoadCredential={name}:/path/of/the/secret to the systemd unit"
@@ -65,17 +71,26 @@ impl Secret {
         Self::Literal(SecretString::from(secret.into()))
     }
 
-    /// Reads it. White space around the content of a file is not part of the secret.
+    /// Reads it. White space around the content of a file or a variable is not part of the secret: what is made with `echo` ends with a line
+    /// break, in a file as in a Kubernetes secret that becomes a variable.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Literal(secret) => Ok(secret.clone()),
             Self::File(path) => read_file(path),
-            Self::Env(name) => std::env::var(name).map(SecretString::from).map_err(|_| SecretError::Env { name: name.clone() }),
+            Self::Env(name) => from_variable(name, std::env::var(name).ok().as_deref()),
             Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
                 Some(dir) => read_file(&Path::new(&dir).join(name)),
                 None => Err(SecretError::NoCredentials { name: name.clone() }),
             },
         }
+    }
+}
+
+fn from_variable(name: &str, value: Option<&str>) -> Result<SecretString, SecretError> {
+    match value.map(str::trim) {
+        None => Err(SecretError::Env { name: name.to_owned() }),
+        Some("") => Err(SecretError::EnvEmpty { name: name.to_owned() }),
+        Some(secret) => Ok(SecretString::from(secret.to_owned())),
     }
 }
 
@@ -100,5 +115,31 @@ impl fmt::Debug for Secret {
             Self::Env(name) => write!(f, "Env({name})"),
             Self::Credential(name) => write!(f, "Credential({name})"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(value: Option<&str>, expected: Result<&str, &str>) {
+        let found = from_variable("T", value).map(|secret| secret.expose_secret().to_owned()).map_err(|error| error.to_string());
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_variable_counts_without_the_white_space_around_it() {
+        check(Some("abc"), Ok("abc"));
+        check(Some(" abc\n"), Ok("abc"));
+        check(Some("\n"), Err("T is empty"));
+        check(Some(""), Err("T is empty"));
+        check(None, Err("T is not set"));
     }
 }

@@ -102,7 +102,7 @@ impl Look<'_> {
     fn secret(&mut self, key: &str, secret: &Secret) {
         match secret.read() {
             Ok(_) => {}
-            Err(error @ (SecretError::Env { .. } | SecretError::NoCredentials { .. })) => {
+            Err(error @ (SecretError::Env { .. } | SecretError::EnvEmpty { .. } | SecretError::NoCredentials { .. })) => {
                 let warning = self.finding(key, error.to_string());
                 self.findings.warnings.push(warning);
             }

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::settings::{AuthSettings, OrgSettings, StreamSettings, TlsSettings},
+    config::{
+        Secret,
+        settings::{AuthSettings, OrgSettings, StreamSettings, TlsSettings},
+    },
     event::{OrgName, StreamKind},
     metrics::Metrics,
     net::{self, TlsError},
@@ -102,7 +105,7 @@ impl OrgApi {
     fn credentials(&self, auth: &AuthSettings, stream: Option<StreamKind>, quota: Quota) -> Credentials {
         let owner = Owner { org: &self.name, stream };
         let source: Arc<dyn TokenSource> = match auth {
-            AuthSettings::Token(secret) => Arc::new(StaticToken::new(secret.clone(), owner.key("token"))),
+            AuthSettings::Token(secret) => Arc::new(StaticToken::new(secret.clone(), token_place(owner.key("token"), secret))),
             AuthSettings::Oauth { client_id, client_secret, refresh_token } => {
                 let settings = OauthSettings {
                     client_id: client_id.clone(),
@@ -114,6 +117,14 @@ impl OrgApi {
             }
         };
         Credentials { source, quota }
+    }
+}
+
+/// Where a token is put. Without a configuration file there is no key to be found anywhere, only the variable.
+fn token_place(key: String, secret: &Secret) -> String {
+    match secret {
+        Secret::Env(name) => format!("{key} (${name})"),
+        Secret::Literal(_) | Secret::File(_) | Secret::Credential(_) => key,
     }
 }
 
@@ -157,6 +168,15 @@ mod tests {
         assert_eq!(name("acme-audit", None), "acme-audit");
         assert_eq!(name("acme.audit", None), "acme%2Eaudit");
         assert_eq!(name("../x", None), "%2E%2E%2Fx");
+    }
+
+    #[test]
+    fn a_token_of_the_environment_is_named_by_its_variable_too() {
+        assert_eq!(
+            token_place("orgs.miro.token".to_owned(), &Secret::Env("MIRO_ACCESS_TOKEN".to_owned())),
+            "orgs.miro.token ($MIRO_ACCESS_TOKEN)"
+        );
+        assert_eq!(token_place("orgs.acme.token".to_owned(), &Secret::literal("t")), "orgs.acme.token");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod assembly;
 mod observe;
+mod routes;
 mod run;
 mod signals;
 mod supervise;

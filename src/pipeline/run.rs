@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::{
     AssemblyError, Observer, ReadySink, Stop,
     assembly::{self, Collected, Shared},
+    routes,
     supervise::{Supervision, supervise},
 };
 use crate::{
@@ -121,7 +122,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let mut sinks = assembly::sinks(&settings.sinks)?;
     sinks.extend(extra);
     let routes = assembly::routes(&streams, &sinks);
-    subscribe(&journal, &routes).await?;
+    routes::subscribe(&journal, &routes).await?;
     let observer = Observer {
         journal: journal.clone(),
         health,
@@ -132,7 +133,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         sinks: routes.clone(),
         stop: stop.clone(),
     };
-    let shutdown = Shutdown { drain: CancellationToken::new(), stop: stop.stopping() };
+    // A stop at once is a drain as well: a task that it ends has not failed.
+    let shutdown = Shutdown { drain: stop.stopping().child_token(), stop: stop.stopping() };
     let states = sink_states(&settings, &sinks, &shared)?;
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let sources = spawn_sources(streams, &journal, &shared, &stop);
@@ -140,7 +142,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let admin_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     spawn_admin(&mut services, listener, &settings.admin, &observer, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
-    info!(streams = sources.len(), sinks = sinks.len(), admin = ?admin_address, state = %settings.state.dir.display(), "running");
+    info!(streams = sources.len(), sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
     notify(sd_notify::NotifyState::Ready);
     Ok(Running {
         observer,
@@ -227,11 +229,6 @@ async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError>
 async fn bind(settings: &AdminSettings) -> Result<Option<TcpListener>, RunError> {
     let Some(address) = settings.listen else { return Ok(None) };
     admin::bind(address).await.map(Some).map_err(|source| RunError::Admin { address, source })
-}
-
-async fn subscribe(journal: &Arc<dyn Journal>, routes: &[(SinkName, Vec<StreamId>)]) -> Result<(), RunError> {
-    let all = routes.iter().flat_map(|(sink, streams)| streams.iter().map(|stream| (sink.clone(), stream.clone()))).collect();
-    Ok(journal.subscribe(all).await?)
 }
 
 fn spawn_sources(streams: Vec<Collected>, journal: &Arc<dyn Journal>, shared: &Shared, stop: &Stop) -> JoinSet<()> {

@@ -55,12 +55,17 @@ impl Planner {
 
     /// Where the stream begins at its first run, held inside of Miro's retention.
     pub fn origin(&self, now: Timestamp) -> Timestamp {
-        let wanted = match self.start {
+        let wanted = self.wanted(now).min(now);
+        self.cliff(now).map_or(wanted, |cliff| wanted.max(cliff.plus(START_MARGIN))).floor_millis()
+    }
+
+    /// Where the configuration wants it to begin, whether that can be or not.
+    pub fn wanted(&self, now: Timestamp) -> Timestamp {
+        match self.start {
             Start::Now => now,
             Start::Ago(ago) => now.minus(ago),
-            Start::At(time) => time.min(now),
-        };
-        self.cliff(now).map_or(wanted, |cliff| wanted.max(cliff.plus(START_MARGIN))).floor_millis()
+            Start::At(time) => time,
+        }
     }
 
     /// The oldest time that Miro can still be asked for.

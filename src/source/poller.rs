@@ -39,6 +39,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 const FAILURES_PER_CURSOR_MAX: u32 = 5;
 /// The page size that every tenant takes.
 const PAGE_SIZE_SAFE: u32 = 100;
+/// A start that is moved by less than this is as near to the configured 90 days as can be.
+const START_MOVED_WARN: Duration = Duration::from_secs(3_600);
 /// A clock that is further off than this is worth a warning.
 const CLOCK_SKEW_WARN: Duration = Duration::from_secs(60);
 
@@ -189,10 +191,21 @@ impl Poller {
         let now = self.server_now();
         let origin = self.planner.origin(now);
         info!(stream = %self.parts.stream, %origin, "stream begins");
+        self.tell_of_moved_start(now, origin);
         // First the instant that tells old events from live ones: a crash in between then leaves a stream that has not begun.
         self.put_live_since(now, stop).await?;
         let committed = self.commit(Vec::new(), CoverageChange::Begin(origin), stop).await?;
         Ok(committed.coverage)
+    }
+
+    /// What was asked for and cannot be had is said once, when it matters.
+    fn tell_of_moved_start(&self, now: Timestamp, origin: Timestamp) {
+        let wanted = self.planner.wanted(now);
+        if wanted > now {
+            warn!(stream = %self.parts.stream, start = %wanted, "start lies in the future; collection begins now");
+        } else if origin.since(wanted) > START_MOVED_WARN {
+            warn!(stream = %self.parts.stream, start = %wanted, %origin, "start lies further back than Miro's log reaches; what is older cannot be collected");
+        }
     }
 
     /// Learns the server's time from the smallest listing that there is. Its event, if there is one, is not kept: it is listed again.
@@ -353,7 +366,9 @@ impl Poller {
                 self.page_size = smaller;
                 return Ok(After::Again);
             }
+            // A wait that Miro dictates may be long, and nothing is collected meanwhile: it is told like any other.
             MiroClass::Throttled(wait) => {
+                self.blame(fault.class().as_str(), fault.to_string());
                 self.phase(StreamPhase::Throttled);
                 self.sleep(wait.unwrap_or(THROTTLE_UNNAMED).min(THROTTLE_MAX), stop).await?;
                 self.phase(StreamPhase::Polling);

@@ -99,8 +99,8 @@ fn the_demo_shows_events_within_seconds_and_stops_cleanly() {
         .spawn()
         .expect("the demo starts");
     let began = Instant::now();
-    let lines: Vec<String> =
-        BufReader::new(child.stdout.take().expect("stdout is piped")).lines().take(20).map(|line| line.expect("a line")).collect();
+    let mut reader = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    let lines: Vec<String> = reader.by_ref().take(20).map(|line| line.expect("a line")).collect();
     assert_eq!(lines.len(), 20);
     assert!(began.elapsed() < Duration::from_secs(20), "events scroll past within seconds, not {:?}", began.elapsed());
     let status = command().args(["status", "--json", "--admin", &format!("127.0.0.1:{port}")]).output().expect("status runs");
@@ -110,6 +110,18 @@ fn the_demo_shows_events_within_seconds_and_stops_cleanly() {
     assert!(interrupted.success());
     let ended = child.wait().expect("the demo ends");
     assert_eq!(ended.code(), Some(0), "Ctrl-C stops it cleanly");
+}
+
+#[test]
+fn the_demo_ends_quietly_when_its_reader_goes() {
+    let mut child =
+        command().args(["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the demo starts");
+    // The reader takes three lines and closes the pipe, as `head -3` does.
+    assert_eq!(BufReader::new(child.stdout.take().expect("stdout is piped")).lines().take(3).count(), 3);
+    let output = child.wait_with_output().expect("the demo ends by itself");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("nothing is left behind") && !said.contains("journal") && !said.contains("ERROR"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,9 @@ use miro_simulator::{FaultPlan, Stream};
 use serde_json::Value;
 
 use crate::{
-    daemon::Daemon,
+    daemon::{Daemon, free_port},
     receivers::Receivers,
-    world::{organisation, truth},
+    world::{organisation, token, truth},
 };
 
 const LIMIT: Duration = Duration::from_secs(180);
@@ -41,6 +41,55 @@ async fn a_receiver_that_is_down_holds_up_no_other_and_catches_up() {
     let lines = receivers.hec.ledger().lines();
     assert_eq!(lines.len(), events.len());
     assert!(lines.iter().all(|line| events.contains_key(&line.id)), "every event is one of the organisation's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_sink_had_yet_to_deliver_is_named() {
+    let miro = organisation(2, 200, 0, FaultPlan::none()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (config, log) = (dir.path().join("config.toml"), dir.path().join("log"));
+    let write = |sink: &str| {
+        let text = format!(
+            "[state]\ndir = \"{}/state\"\ndrain_timeout = \"1s\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n[orgs.acme]\napi_url = \"{}\"\ntoken = \"{}\"\n\
+             [orgs.acme.audit]\nstart = \"3d\"\n[sinks.{sink}]\ntype = \"splunk_hec\"\nurl = \"http://127.0.0.1:9\"\ntoken = \"t\"\n",
+            dir.path().display(),
+            free_port(),
+            miro.url(),
+            token(&miro)
+        );
+        std::fs::write(&config, text).expect("the file is written");
+    };
+    for sink in ["before", "after"] {
+        write(sink);
+        let mut daemon = Daemon::start(&config, &log, "info");
+        tokio::task::block_in_place(|| {
+            let began = daemon.wait_until("it has collected", LIMIT, |status| status["ready"] == true && backlog(status, sink).is_some());
+            assert_eq!(backlog(&began, sink), Some(if sink == "before" { 200 } else { 0 }));
+            daemon.terminate();
+            daemon.wait(LIMIT);
+        });
+    }
+    let log = std::fs::read_to_string(&log).expect("a log");
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("is given up")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("\"sink\":\"before\"") && told[0].contains("\"events\":200"), "{}", told[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_no_fault() {
+    let miro = organisation(2, 200, 0, FaultPlan::none()).await;
+    let receivers = Receivers::start().await;
+    receivers.hec.down().await;
+    let config = receivers.configure(&miro, "3d");
+    let mut daemon = Daemon::start(&config, &receivers.log(), "info");
+    tokio::task::block_in_place(|| {
+        daemon.wait_until("all is collected", LIMIT, |status| status["ready"] == true && backlog(status, "splunk") == Some(200));
+        daemon.terminate();
+        let status = daemon.wait_until("it drains", LIMIT, |status| status["ready"] == false);
+        assert_eq!(status["healthy"], true, "{status:#}");
+        daemon.terminate();
+        assert_eq!(daemon.wait(LIMIT).code(), Some(3));
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -330,6 +330,14 @@ async fn a_throttle_waits_as_told_and_does_not_grow() {
     let outcome = play(MemoryJournal::new(), Start::Now, vec![throttled(), throttled(), throttled(), Reply::Page(&[], None)]).await;
     let times: Vec<_> = outcome.asked.iter().take(4).map(|asked| asked.at_secs).collect();
     assert_eq!(times, [0, 20, 40, 60]);
+    assert_eq!(outcome.health.streams().remove(&stream()).and_then(|row| row.fault), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_says_why_nothing_is_collected() {
+    let outcome = play(MemoryJournal::new(), Start::Now, vec![Reply::Error(MiroClass::Throttled(Some(Duration::from_secs(20))))]).await;
+    let row = outcome.health.streams().remove(&stream()).expect("the stream is on the board");
+    assert_eq!(row.fault.map(|fault| fault.class).as_deref(), Some("throttled"));
 }
 
 #[tokio::test(start_paused = true)]
