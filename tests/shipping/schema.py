@@ -38,7 +38,7 @@ def every_key_of_the_default():
 def tables(value, path=()):
     """Every table in a configuration whose keys are fixed, by its path."""
     if isinstance(value, dict):
-        if path not in ((), ("orgs",), ("sinks",)) and path[-1:] != ("fields",):
+        if path not in ((), ("orgs",), ("sinks",)) and path[-1:] not in (("fields",), ("headers",)):
             yield path
         for name, inner in value.items():
             yield from tables(inner, (*path, name))

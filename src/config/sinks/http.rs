@@ -90,6 +90,7 @@ fn read(table: &Table<'_>) -> Result<SinkKindSettings, Faulty> {
 
 impl FromText for WebhookBody {
     const MEANT: &'static str = "\"ndjson\" or \"array\"";
+    const WORDS: &'static [&'static str] = &["ndjson", "array"];
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         match text {
