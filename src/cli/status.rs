@@ -160,7 +160,7 @@ mod tests {
     fn status(healthy: bool) -> Status {
         let name = "a-name-that-is-as-long-as-names-may-be-and-that-is-64-characters";
         let fault =
-            json!({ "at": 1_700_000_000_000_i64, "class": "auth", "message": format!("refused\u{1b}[2J {}", "because ".repeat(60)) });
+            json!({ "at": "2023-11-14T22:13:20.000Z", "class": "auth", "message": format!("refused\u{1b}[2J {}", "because ".repeat(60)) });
         let (time, fault) = ("2026-11-20T10:00:00.000Z", if healthy { serde_json::Value::Null } else { fault });
         let status = json!({
             "version": "0.1.0", "pid": 4_194_303, "started_at": time, "now": time, "healthy": healthy, "ready": true, "problems": [],
