@@ -52,6 +52,7 @@ definitions! {
     EVENTS_DELIVERED = Counter "miro_siem_events_delivered_total" ["sink", "stream"] "Events that the receiver has accepted.";
     EVENTS_DEAD_LETTERED = Counter "miro_siem_events_dead_lettered_total" ["sink", "stream"] "Events that were set aside as dead letters.";
     EVENTS_FILTERED = Counter "miro_siem_events_filtered_total" ["sink", "stream"] "Events that the sink's filter left out.";
+    EVENTS_UNMAPPED = Counter "miro_siem_events_unmapped_total" ["sink", "stream"] "Events that the sink's format has no class for; delivered as events of unknown kind.";
     POSSIBLE_DUPLICATES = Counter "miro_siem_possible_duplicates_total" ["sink", "stream"] "Events that were sent again although they may have arrived.";
     SINK_BACKLOG = Gauge "miro_siem_sink_backlog_events" ["sink"] "Events that the sink has yet to deliver.";
     SINK_OLDEST_AGE = Gauge "miro_siem_sink_oldest_event_age_seconds" ["sink"] "Age of the oldest event that the sink has yet to deliver, since it was collected.";

@@ -7,11 +7,18 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::Environment;
 
 pub mod check;
+mod completions;
+mod daemon;
+mod dead_letters;
 mod demo;
+mod gaps;
 mod logging;
+mod man;
 mod readable;
 mod run;
+mod schema;
 mod status;
+mod terminal;
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +98,17 @@ enum Command {
     Check(ConfigOption),
     /// Show what the running daemon is doing
     Status(status::Options),
+    /// List what is known not to be collected: open gaps, which will be, and lost ones
+    Gaps(gaps::Options),
+    /// List, show and export the events that a receiver refused
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Print the script with which a shell completes commands and options
+    Completions(completions::Options),
+    /// Print or install the manual pages
+    Man(man::Options),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
 }
 
 /// Parses the arguments, runs the command and says how it went.
@@ -109,6 +127,11 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options, &cli.log),
         Command::Demo(options) => demo::run(&options, &cli.log),
         Command::Status(options) => status::run(&options),
+        Command::Gaps(options) => gaps::run(&options),
+        Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Completions(options) => completions::run(&options),
+        Command::Man(options) => man::run(&options),
+        Command::Schema => schema::run(),
     }
     .into()
 }
@@ -143,6 +166,16 @@ fn chain(error: &anyhow::Error) -> String {
 fn report(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes a command's result to stdout. A reader that went away, such as `head`, is no failure; a full disk is.
+fn print(text: &[u8]) -> Exit {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&anyhow::Error::new(error).context("failed to write to stdout")),
+        _ => Exit::Fine,
+    }
 }
 
 /// The runtime that a command runs on.

@@ -95,7 +95,7 @@ fn target(value: &Value) -> String {
 }
 
 /// Nothing that an event carries may move the terminal's cursor.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|symbol| if symbol.is_control() || is_bidi_control(symbol) { '·' } else { symbol }).collect()
 }
 
@@ -103,7 +103,8 @@ fn is_bidi_control(symbol: char) -> bool {
     matches!(symbol, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-fn cut(text: &str, chars_max: usize) -> String {
+/// The text, or its beginning with `…` where it is longer.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
     if text.chars().count() <= chars_max { text.to_owned() } else { text.chars().take(chars_max - 1).chain(['…']).collect() }
 }
 

@@ -1,170 +1,199 @@
 //! `miro-siem status`: what the running daemon is doing.
 
-use std::{
-    fmt::Write as _,
-    io::Write as _,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
-    time::Duration,
+use std::{fmt::Write as _, io::Write as _, time::Duration};
+
+use super::{
+    Exit, daemon, print,
+    readable::{clean, cut},
+    terminal::{Colours, Tone, indented, span},
 };
-
-use anyhow::{Context, bail};
-use secrecy::ExposeSecret;
-
-use super::{ConfigOption, Exit, fail, report};
 use crate::{
     admin::status::{SinkStatus, Status, StreamStatus},
-    config::{self, Environment, settings::AdminSettings},
+    config::settings::AdminSettings,
     health::Fault,
-    net,
 };
 
-/// The daemon answers from memory; one that does not within this time hangs.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// A status with thousands of gaps is still smaller.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Where a daemon without a configuration listens: the default of admin.listen.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9494);
 /// The mend stands at the end of a sentence, so it must not be cut off; a receiver's answer inside is kept short where it is made.
 const FAULT_CHARS_MAX: usize = 1_000;
+const NAME_CHARS_MAX: usize = 24;
+/// Often enough to follow, and the daemon answers from memory.
+const REDRAW_INTERVAL: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "Examples:
+  miro-siem status --watch
+  miro-siem status --json | jq '.streams[] | {stream, lag_secs}'";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Options {
     #[command(flatten)]
-    config: ConfigOption,
+    daemon: daemon::DaemonOptions,
     /// Print the status as JSON
     #[arg(long)]
     json: bool,
-    /// The daemon's admin address, where it is not the configured one
-    #[arg(long, value_name = "IP:PORT")]
-    admin: Option<SocketAddr>,
+    /// Show it again every 2 seconds, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
 }
 
 pub(super) fn run(options: &Options) -> Exit {
-    let admin = match admin(options) {
-        Ok(admin) => admin,
-        Err(problem) => {
-            report(&problem);
-            return Exit::Usage;
+    daemon::with_admin(&options.daemon, async |admin| {
+        let answer = daemon::ask(&admin).await?;
+        let colours = Colours::of_stdout();
+        if options.watch {
+            return watch(&admin, colours, table(&answer.status, colours)).await;
         }
-    };
-    match super::runtime().context("failed to start the runtime").and_then(|runtime| runtime.block_on(fetch(&admin))) {
-        Ok(body) => show(&body, options.json).unwrap_or_else(|error| fail(&error)),
-        Err(error) => fail(&error),
-    }
+        let text = if options.json { format!("{}\n", answer.body.trim_end()) } else { table(&answer.status, colours) };
+        Ok(print(text.as_bytes()))
+    })
 }
 
-/// Where the daemon listens. Without any configuration it is where a daemon without one listens.
-fn admin(options: &Options) -> Result<AdminSettings, String> {
-    if let Some(listen) = options.admin {
-        let token =
-            config::load(options.config.config.as_deref(), &Environment::of_process()).ok().and_then(|loaded| loaded.settings.admin.token);
-        return Ok(AdminSettings { listen: Some(listen), token });
-    }
-    match config::load(options.config.config.as_deref(), &Environment::of_process()) {
-        Ok(loaded) => Ok(loaded.settings.admin),
-        Err(_) if options.config.config.is_none() && !Path::new(config::DEFAULT_PATH).exists() => {
-            Ok(AdminSettings { listen: Some(DEFAULT_LISTEN), token: None })
+/// Draws again and again. A daemon that does not answer for a while, such as one that is started anew, does not end it.
+async fn watch(admin: &AdminSettings, colours: Colours, first: String) -> anyhow::Result<Exit> {
+    let mut text = first;
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        if draw(&text, colours).is_err() {
+            return Ok(Exit::Fine);
         }
-        Err(problems) => Err(problems.to_string()),
+        let next = async {
+            tokio::time::sleep(REDRAW_INTERVAL).await;
+            daemon::ask(admin).await
+        };
+        text = tokio::select! {
+            _ = &mut interrupt => return Ok(Exit::Fine),
+            answer = next => match answer {
+                Ok(answer) => table(&answer.status, colours),
+                Err(error) => format!("{}\n{}", colours.paint(Tone::Bad, "no answer"), indented(&clean(&format!("{error:#}")))),
+            },
+        };
     }
 }
 
-async fn fetch(admin: &AdminSettings) -> anyhow::Result<String> {
-    let Some(listen) = admin.listen else { bail!("the admin endpoint is off (admin.listen); switch it on to ask the daemon") };
-    let client = net::local_client(TIMEOUT).context("failed to set up the request")?;
-    let mut request = client.get(format!("http://{listen}/api/v1/status"));
-    if let Some(token) = &admin.token {
-        request = request.bearer_auth(token.read()?.expose_secret());
+/// On a terminal over what is there, line by line, so that nothing flickers; elsewhere one below the other.
+fn draw(text: &str, colours: Colours) -> std::io::Result<()> {
+    use std::io::IsTerminal;
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() && (colours == Colours::On || std::env::var_os("TERM").is_none_or(|term| term != "dumb")) {
+        write!(out, "\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))?;
+    } else {
+        writeln!(out, "{text}")?;
     }
-    let mut answer = request
-        .send()
-        .await
-        .with_context(|| format!("failed to reach the daemon at {listen}; is `miro-siem run` running with this configuration?"))?;
-    if !answer.status().is_success() {
-        bail!("the daemon at {listen} answered {}: is admin.token the one that it runs with?", answer.status());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.context("failed to read the daemon's answer")? {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
-            bail!("what listens at {listen} sends more than a status: it is not miro-siem");
-        }
-    }
-    String::from_utf8(body).context("failed to read the daemon's answer")
+    out.flush()
 }
 
-fn show(body: &str, json: bool) -> anyhow::Result<Exit> {
-    let status: Status = serde_json::from_str(body).context("failed to understand the daemon's answer; is it of another version?")?;
-    let text = if json { format!("{}\n", body.trim_end()) } else { table(&status) };
-    // A reader that went away, such as `head`, is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(Exit::Fine)
-}
-
-fn table(status: &Status) -> String {
+fn table(status: &Status, colours: Colours) -> String {
     let mut text = String::new();
-    let verdict = if status.healthy { "healthy" } else { "needs attention" };
+    let verdict = if status.healthy { colours.paint(Tone::Good, "healthy") } else { colours.paint(Tone::Bad, "needs attention") };
     let _ = writeln!(text, "miro-siem {} (pid {}) {verdict}, since {}\n", status.version, status.pid, status.started_at);
     let _ = writeln!(text, "{:<24} {:<12} {:<24} {:>8} {:>10} {:>8}", "STREAM", "STATE", "COLLECTED UP TO", "LAG", "EVENTS", "GAPS");
     for row in &status.streams {
-        stream_line(&mut text, row);
+        stream_line(&mut text, row, colours);
     }
     let _ = writeln!(text, "\n{:<24} {:<12} {:>12} {:>10} {:>8} {:>12}", "SINK", "STATE", "DELIVERED", "BACKLOG", "OLDEST", "DEAD LETTERS");
     for row in &status.sinks {
-        sink_line(&mut text, row);
+        sink_line(&mut text, row, colours);
     }
     let journal = &status.journal;
     let _ = writeln!(text, "\njournal: {} events, {} of {} bytes", journal.events, journal.bytes, journal.bytes_max);
     text
 }
 
-fn stream_line(text: &mut String, row: &StreamStatus) {
+fn stream_line(text: &mut String, row: &StreamStatus, colours: Colours) {
     let gap_secs = row.gaps.iter().fold(0.0, |sum, gap| sum + gap.secs);
+    let gaps = format!("{:>8}", span(gap_secs));
     let _ = writeln!(
         text,
-        "{:<24} {:<12} {:<24} {:>8} {:>10} {:>8}",
-        format!("{}/{}", row.org, row.stream),
-        name(&row.phase),
+        "{:<24} {} {:<24} {:>8} {:>10} {}",
+        short(&format!("{}/{}", row.org, row.stream)),
+        phase(&row.phase, row.healthy, row.fault.as_ref(), colours),
         row.watermark.as_deref().unwrap_or("-"),
         row.lag_secs.map_or_else(|| "-".to_owned(), span),
         row.events_collected,
-        span(gap_secs)
+        colours.paint(if gap_secs > 0.0 { Tone::Bad } else { Tone::Plain }, &gaps)
     );
     fault(text, row.fault.as_ref());
 }
 
-fn sink_line(text: &mut String, row: &SinkStatus) {
+fn sink_line(text: &mut String, row: &SinkStatus, colours: Colours) {
+    let dead_letters = format!("{:>12}", row.events_dead_lettered);
     let _ = writeln!(
         text,
-        "{:<24} {:<12} {:>12} {:>10} {:>8} {:>12}",
-        row.name,
-        name(&row.phase),
+        "{:<24} {} {:>12} {:>10} {:>8} {}",
+        short(&row.name),
+        phase(&row.phase, row.healthy && !row.paused, row.fault.as_ref(), colours),
         row.events_delivered,
         row.backlog_events,
         span(row.oldest_event_age_secs),
-        row.events_dead_lettered
+        colours.paint(if row.events_dead_lettered > 0 { Tone::Doubtful } else { Tone::Plain }, &dead_letters)
     );
     fault(text, row.fault.as_ref());
 }
 
+fn short(name: &str) -> String {
+    cut(&clean(name), NAME_CHARS_MAX)
+}
+
+fn phase(phase: &impl serde::Serialize, healthy: bool, fault: Option<&Fault>, colours: Colours) -> String {
+    let name = serde_json::to_value(phase).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let tone = match (healthy, fault) {
+        (false, _) => Tone::Bad,
+        (true, Some(_)) => Tone::Doubtful,
+        (true, None) => Tone::Good,
+    };
+    colours.paint(tone, &format!("{name:<12}"))
+}
+
+/// What a receiver said goes to the terminal without anything that would move its cursor.
 fn fault(text: &mut String, fault: Option<&Fault>) {
     if let Some(fault) = fault {
-        let message: String = fault.message.chars().take(FAULT_CHARS_MAX).collect();
-        let _ = writeln!(text, "  {}: {message}", fault.class);
+        text.push_str(&indented(&format!("{}: {}", clean(&fault.class), cut(&clean(&fault.message), FAULT_CHARS_MAX))));
     }
 }
 
-fn name(phase: &impl serde::Serialize) -> String {
-    serde_json::to_value(phase).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// Seconds as a person reads them.
-fn span(secs: f64) -> String {
-    match secs {
-        secs if secs < 120.0 => format!("{secs:.0}s"),
-        secs if secs < 7_200.0 => format!("{:.0}m", secs / 60.0),
-        secs if secs < 172_800.0 => format!("{:.0}h", secs / 3_600.0),
-        secs => format!("{:.0}d", secs / 86_400.0),
+    use super::*;
+
+    fn status(healthy: bool) -> Status {
+        let name = "a-name-that-is-as-long-as-names-may-be-and-that-is-64-characters";
+        let fault =
+            json!({ "at": 1_700_000_000_000_i64, "class": "auth", "message": format!("refused\u{1b}[2J {}", "because ".repeat(60)) });
+        let (time, fault) = ("2026-11-20T10:00:00.000Z", if healthy { serde_json::Value::Null } else { fault });
+        let status = json!({
+            "version": "0.1.0", "pid": 4_194_303, "started_at": time, "now": time, "healthy": healthy, "ready": true, "problems": [],
+            "streams": [{
+                "org": name, "stream": "content", "phase": "journal_full", "healthy": healthy, "origin": time, "watermark": time,
+                "lag_secs": 86_400.0, "coverage": [], "gaps": [{ "from": time, "to": time, "secs": 3_600.0, "state": "open" }],
+                "last_success": time, "events_collected": 1_234_567_890_u64, "quota_remaining_credits": null, "token_expires_at": null,
+                "fault": fault,
+            }],
+            "sinks": [{
+                "name": name, "phase": "delivering", "paused": !healthy, "healthy": healthy, "backlog_events": 1_234_567_890_u64,
+                "oldest_event_age_secs": 90.0, "events_delivered": 123_456_789_012_u64, "events_dead_lettered": 7, "last_success": null,
+                "fault": fault,
+            }],
+            "journal": { "bytes": 1, "bytes_max": 2, "events": 3, "head": 4, "quarantined_records": 0 },
+        });
+        serde_json::from_value(status).expect("a status")
+    }
+
+    #[test]
+    fn the_table_fits_100_columns_whatever_it_says() {
+        for healthy in [true, false] {
+            let text = table(&status(healthy), Colours::Off);
+            assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+            assert!(!text.contains('\u{1b}'), "{text}");
+        }
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let coloured = table(&status(false), Colours::On);
+        assert!(coloured.contains("\u{1b}[1;31mneeds attention\u{1b}[0m"), "{coloured}");
+        let plain = ["1;31", "33", "32", "0"].iter().fold(coloured, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(plain, table(&status(false), Colours::Off));
     }
 }

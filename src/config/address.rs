@@ -2,9 +2,12 @@
 
 use std::net::Ipv6Addr;
 
+use serde_json::{Value as Json, json};
 use url::Url;
 
 use super::{
+    Secret,
+    key::Keys,
     node::{Kind, Node},
     problem::Faulty,
     settings::SyslogTransport,
@@ -30,6 +33,10 @@ impl Value for BaseUrl {
         warn_of_clear_text(at, node, &url);
         Ok(Self(url))
     }
+
+    fn form() -> Json {
+        json!({ "type": "string", "pattern": "^\\s*[hH][tT][tT][pP][sS]?:" })
+    }
 }
 
 fn base_url(text: &str) -> Result<Url, String> {
@@ -44,7 +51,7 @@ fn base_url(text: &str) -> Result<Url, String> {
 }
 
 /// A URL that requests can be sent to.
-pub(super) fn http_url(text: &str) -> Result<Url, String> {
+fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     match (url.scheme(), url.host()) {
         ("http" | "https", Some(_)) => Ok(url),
@@ -53,7 +60,7 @@ pub(super) fn http_url(text: &str) -> Result<Url, String> {
 }
 
 /// Warns of a URL that sends credentials over a network in clear text.
-pub(super) fn warn_of_clear_text(at: &At<'_>, node: &Node, url: &Url) {
+fn warn_of_clear_text(at: &At<'_>, node: &Node, url: &Url) {
     let is_loopback = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -62,6 +69,32 @@ pub(super) fn warn_of_clear_text(at: &At<'_>, node: &Node, url: &Url) {
     };
     if url.scheme() == "http" && !is_loopback {
         at.warning(node, "sends credentials and events in clear text; use https://");
+    }
+}
+
+/// A URL that is a secret.
+#[derive(Debug)]
+pub(super) struct SecretUrl(pub(super) Secret);
+
+impl Value for SecretUrl {
+    const MEANT: &'static str = "a secret URL: { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or a text";
+    const SHORT: &'static str = "a secret URL";
+
+    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
+        let secret = <Secret as Value>::read(at, node)?;
+        if let Kind::Text(text) = &node.kind {
+            let url = http_url(text.trim()).map_err(|why| at.problem(node, format!("needs a URL: {why}")))?;
+            warn_of_clear_text(at, node, &url);
+        }
+        Ok(Self(secret))
+    }
+
+    fn sub_keys() -> Keys {
+        Secret::sub_keys()
+    }
+
+    fn form() -> Json {
+        Secret::form()
     }
 }
 

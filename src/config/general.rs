@@ -2,12 +2,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use serde_json::Value as Json;
+
 use super::{
     Secret,
     key::{Defaulted, Key, Keys, Optional},
     node::Node,
     problem::Faulty,
     scalar::{ByteSize, Listen},
+    schema,
     settings::{AdminSettings, StateSettings, TlsSettings},
     table::{At, Table},
     value::Value,
@@ -103,5 +106,9 @@ impl Value for TlsSettings {
 
     fn sub_keys() -> Keys {
         TLS_KEYS
+    }
+
+    fn form() -> Json {
+        schema::table(TLS_KEYS)
     }
 }

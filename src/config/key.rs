@@ -3,7 +3,14 @@
 
 use std::marker::PhantomData;
 
-use super::{node::Node, problem::Faulty, table::At, value::Value};
+use serde_json::Value as Json;
+
+use super::{
+    node::Node,
+    problem::{Faulty, Places, Report},
+    table::At,
+    value::Value,
+};
 
 /// A key of a table.
 pub(super) struct Key<T, P> {
@@ -86,6 +93,8 @@ impl<T: Value, P> Key<T, P> {
 
 /// What happens when a key is left out.
 pub(super) trait Presence: Copy {
+    /// Whether the key has to be there.
+    const REQUIRED: bool = false;
     /// What the reader of the key gets.
     type Out<T>;
     /// What it gets when the key is there.
@@ -97,6 +106,8 @@ pub(super) trait Presence: Copy {
 }
 
 impl Presence for Required {
+    const REQUIRED: bool = true;
+
     type Out<T> = T;
 
     fn present<T>(value: T) -> T {
@@ -161,6 +172,10 @@ pub(super) trait Declared: Sync {
     fn example(&self) -> String;
     /// The keys of the table that it holds.
     fn sub_keys(&self) -> Keys;
+    /// Whether it has to be there.
+    fn is_required(&self) -> bool;
+    /// The form of its values as JSON Schema, with nothing of its meaning.
+    fn form(&self) -> Json;
 }
 
 /// The keys of a table.
@@ -196,5 +211,20 @@ impl<T: Value, P: Presence + Sync> Declared for Key<T, P> {
 
     fn sub_keys(&self) -> Keys {
         T::sub_keys()
+    }
+
+    fn is_required(&self) -> bool {
+        P::REQUIRED
+    }
+
+    fn form(&self) -> Json {
+        let mut form = T::form();
+        // Of a closed set of words, a key may take only some.
+        if let Some(Json::Array(words)) = form.get_mut("enum") {
+            let report = Report::new(Places::default());
+            let is_taken = |word: &str| self.read(&At::root(&report), &Node::built_in(word)).is_ok();
+            words.retain(|word| word.as_str().is_some_and(is_taken));
+        }
+        form
     }
 }

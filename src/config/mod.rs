@@ -36,6 +36,7 @@ mod org;
 mod problem;
 pub mod reference;
 mod scalar;
+pub mod schema;
 mod secret_value;
 mod sinks;
 mod table;

@@ -7,6 +7,8 @@ use super::{
 };
 
 const NAME_CHARS_MAX: usize = 64;
+/// The same rule as a regular expression, but for the length.
+pub(super) const PATTERN: &str = "^[A-Za-z0-9](_?[A-Za-z0-9-])*_?$";
 
 /// Checks one name. It goes into paths, metric labels and the names of environment variables.
 pub(super) fn check(at: &At<'_>, name: &str, node: &Node) -> Result<(), Faulty> {

@@ -76,6 +76,7 @@ impl FromText for usize {
 impl FromText for Duration {
     const MEANT: &'static str = "a duration such as \"500ms\", \"30s\", \"5m\", \"1h30m\" or \"90d\"";
     const SHORT: &'static str = "a duration";
+    const PATTERN: Option<&'static str> = Some(r"^\s*([0-9]+\s*(ms|s|m|h|d|w)\s*)+$");
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         let mut total = Self::ZERO;
@@ -210,6 +211,7 @@ where
 
 impl FromText for StreamKind {
     const MEANT: &'static str = "\"audit\", \"content\" or \"ai\"";
+    const WORDS: &'static [&'static str] = &["audit", "content", "ai"];
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         if unsupported::STREAMS.contains(&text) {
@@ -220,18 +222,17 @@ impl FromText for StreamKind {
 }
 
 impl FromText for Format {
-    const MEANT: &'static str = "\"raw\"";
+    const MEANT: &'static str = "\"raw\", \"ocsf\", \"ecs\", \"cef\" or \"leef\"";
+    const WORDS: &'static [&'static str] = &["raw", "ocsf", "ecs", "cef", "leef"];
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
-        if unsupported::FORMATS.contains(&text) {
-            return Err(Unfit::Instead(unsupported::message("the format", text)));
-        }
-        word(text, &[("raw", Self::Raw)])
+        word(text, &[("raw", Self::Raw), ("ocsf", Self::Ocsf), ("ecs", Self::Ecs), ("cef", Self::Cef), ("leef", Self::Leef)])
     }
 }
 
 impl FromText for Compression {
     const MEANT: &'static str = "the name of a compression";
+    const WORDS: &'static [&'static str] = &["none", "gzip", "zstd"];
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         word(text, &[("none", Self::None), ("gzip", Self::Gzip), ("zstd", Self::Zstd)])

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value as Json, json};
+
 use super::{
     Secret,
     key::{Key, Keys, Optional},
     node::{Kind, Node, Origin},
     problem::Faulty,
+    schema,
     settings::AuthSettings,
     table::{At, Table},
     value::Value,
@@ -30,6 +33,13 @@ impl Value for Secret {
             Kind::Table(_) => from_source(at, node),
             _ => Err(at.problem(node, format!("needs {}; found {}", Self::MEANT, node.describe()))),
         }
+    }
+
+    fn form() -> Json {
+        let mut source = schema::table(SOURCES);
+        source["type"] = json!("object");
+        (source["minProperties"], source["maxProperties"]) = (json!(1), json!(1));
+        json!({ "oneOf": [{ "type": "string", "minLength": 1 }, source] })
     }
 }
 
@@ -146,6 +156,10 @@ impl Value for Oauth {
 
     fn sub_keys() -> Keys {
         oauth::KEYS
+    }
+
+    fn form() -> Json {
+        schema::table(oauth::KEYS)
     }
 }
 

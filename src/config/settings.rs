@@ -148,6 +148,14 @@ pub struct SinkSettings {
 pub enum Format {
     /// Miro's own object, byte for byte.
     Raw,
+    /// OCSF 1.8.0.
+    Ocsf,
+    /// Elastic Common Schema.
+    Ecs,
+    /// Common Event Format; only for syslog.
+    Cef,
+    /// Log Event Extended Format; only for syslog.
+    Leef,
 }
 
 /// `provenance`
@@ -183,6 +191,10 @@ pub enum SinkKindSettings {
     Sumo(SumoSettings),
     /// `syslog`
     Syslog(SyslogSettings),
+    /// `http`
+    HttpWebhook(HttpWebhookSettings),
+    /// `elasticsearch`
+    Elasticsearch(ElasticsearchSettings),
 }
 
 impl SinkKindSettings {
@@ -195,6 +207,8 @@ impl SinkKindSettings {
             Self::AzureMonitor(_) => "azure_monitor",
             Self::Sumo(_) => "sumo",
             Self::Syslog(_) => "syslog",
+            Self::HttpWebhook(_) => "http",
+            Self::Elasticsearch(_) => "elasticsearch",
         }
     }
 }
@@ -355,4 +369,63 @@ pub enum SyslogTransport {
     Tcp,
     /// RFC 5425.
     Tls,
+}
+
+/// `type = "http"`
+#[derive(Clone, Debug)]
+pub struct HttpWebhookSettings {
+    /// `url`: a secret as a whole, because many receivers put one into its path or query.
+    pub url: Secret,
+    /// `body`
+    pub body: WebhookBody,
+    /// `headers`, with names in lower case. Any value may be a secret.
+    pub headers: Vec<(String, Secret)>,
+    /// `bearer_token`, or `username` and `password`.
+    pub credential: HttpCredential,
+    /// `signing_secret` of Standard Webhooks; requests are not signed where it is left out.
+    pub signing_secret: Option<Secret>,
+    /// `compression`: none, gzip or zstd.
+    pub compression: Compression,
+}
+
+/// `body`: how the records of a request are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookBody {
+    /// One record per line.
+    Ndjson,
+    /// One JSON array.
+    Array,
+}
+
+/// What goes into the `Authorization` header of an HTTP sink.
+#[derive(Clone, Debug)]
+pub enum HttpCredential {
+    /// No such header.
+    None,
+    /// `Bearer …`, RFC 6750.
+    Bearer(Secret),
+    /// `ApiKey …`, Elasticsearch's own.
+    ApiKey(Secret),
+    /// `Basic …`, RFC 7617.
+    Basic {
+        /// The user, without a colon.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// `type = "elasticsearch"`
+#[derive(Clone, Debug)]
+pub struct ElasticsearchSettings {
+    /// `url` of the cluster.
+    pub url: Url,
+    /// `data_stream`, with `{org}`, `{stream}` and `{namespace}`.
+    pub data_stream: String,
+    /// `namespace`
+    pub namespace: String,
+    /// `api_key`, or `username` and `password`.
+    pub credential: HttpCredential,
+    /// `compression`: none or gzip.
+    pub compression: Compression,
 }

@@ -1,5 +1,7 @@
 //! Types of values: what is meant, and how it is read from what was written.
 
+use serde_json::{Value as Json, json};
+
 use super::{
     key::Keys,
     node::{Kind, Node},
@@ -36,6 +38,9 @@ pub(super) trait Value: Sized {
     fn sub_keys() -> Keys {
         &[]
     }
+
+    /// How a file spells it, as JSON Schema.
+    fn form() -> Json;
 }
 
 /// Why a text is not what is meant.
@@ -58,6 +63,11 @@ pub(super) trait FromText: Sized {
     const SHOWN: bool = true;
     /// Whether a file spells it as text; numbers are text only in variables.
     const TEXT: bool = true;
+
+    /// Every word that is taken, where the set of them is closed.
+    const WORDS: &'static [&'static str] = &[];
+    /// A regular expression that every text matches, where one tells the form.
+    const PATTERN: Option<&'static str> = None;
 
     /// From what was written.
     fn from_text(text: &str) -> Result<Self, Unfit>;
@@ -100,6 +110,17 @@ impl<T: FromText> Value for T {
         let is_number = text.parse().is_ok_and(|number| matches!(T::from_integer(number), Some(Ok(_))));
         if is_number { text.to_owned() } else { format!("{text:?}") }
     }
+
+    fn form() -> Json {
+        let takes_numbers = matches!(T::from_integer(1), Some(Ok(_)));
+        match (T::TEXT, takes_numbers, T::PATTERN) {
+            _ if !T::WORDS.is_empty() => json!({ "enum": T::WORDS }),
+            (false, ..) => json!({ "type": "integer", "minimum": 0 }),
+            (true, true, _) => json!({ "type": ["string", "integer"], "minLength": 1, "minimum": 0 }),
+            (true, false, Some(pattern)) => json!({ "type": "string", "pattern": pattern }),
+            (true, false, None) => json!({ "type": "string", "minLength": 1 }),
+        }
+    }
 }
 
 /// A list, or in a variable words with commas between them.
@@ -132,6 +153,10 @@ impl<T: FromText> Value for Vec<T> {
         let words: Vec<String> = text.split(',').filter(|word| !word.is_empty()).map(|word| format!("{word:?}")).collect();
         format!("[{}]", words.join(", "))
     }
+
+    fn form() -> Json {
+        json!({ "type": "array", "items": <T as Value>::form() })
+    }
 }
 
 fn split_words(text: &str, node: &Node) -> Vec<Node> {
@@ -148,6 +173,10 @@ impl Value for bool {
 
     fn as_toml(text: &str) -> String {
         text.to_owned()
+    }
+
+    fn form() -> Json {
+        json!({ "type": "boolean" })
     }
 }
 
@@ -174,6 +203,10 @@ impl Value for IndexerAck {
     fn as_toml(text: &str) -> String {
         text.to_owned()
     }
+
+    fn form() -> Json {
+        json!({ "type": "boolean" })
+    }
 }
 
 impl Value for Provenance {
@@ -185,5 +218,9 @@ impl Value for Provenance {
 
     fn as_toml(text: &str) -> String {
         text.to_owned()
+    }
+
+    fn form() -> Json {
+        json!({ "type": "boolean" })
     }
 }

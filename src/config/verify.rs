@@ -5,7 +5,7 @@ use super::{
     node::Origin,
     problem::Problem,
     secret::SecretError,
-    settings::{AuthSettings, AzureCredential, SinkKindSettings, TlsSettings},
+    settings::{AuthSettings, AzureCredential, HttpCredential, SinkKindSettings, TlsSettings},
 };
 use crate::net;
 
@@ -74,12 +74,28 @@ impl Look<'_> {
                         self.secret(&key("client_secret"), client_secret);
                     }
                 }
+                SinkKindSettings::HttpWebhook(http) => {
+                    self.secret(&key("url"), &http.url);
+                    http.headers.iter().for_each(|(name, value)| self.secret(&key(&format!("headers.{name}")), value));
+                    self.credential(&key, &http.credential);
+                    http.signing_secret.iter().for_each(|secret| self.secret(&key("signing_secret"), secret));
+                }
+                SinkKindSettings::Elasticsearch(elastic) => self.credential(&key, &elastic.credential),
                 SinkKindSettings::Stdout | SinkKindSettings::File(_) | SinkKindSettings::Syslog(_) => {}
             }
             // What a sink has from [tls] has been looked at there.
             if sink.tls != self.loaded.settings.tls {
                 self.tls(&key("tls"), &sink.tls);
             }
+        }
+    }
+
+    fn credential(&mut self, key: &impl Fn(&str) -> String, credential: &HttpCredential) {
+        match credential {
+            HttpCredential::None => {}
+            HttpCredential::Bearer(token) => self.secret(&key("bearer_token"), token),
+            HttpCredential::ApiKey(api_key) => self.secret(&key("api_key"), api_key),
+            HttpCredential::Basic { password, .. } => self.secret(&key("password"), password),
         }
     }
 

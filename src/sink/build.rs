@@ -8,8 +8,10 @@ use super::{
     Sink,
     azure_monitor::{self, AzureMonitorSink},
     driver::Limits,
+    elasticsearch::{self, ElasticsearchSink},
     file::{FileSink, FileSinkError},
     http,
+    http_webhook::{self, HttpWebhookSink},
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
     sumo::{self, SumoSink},
@@ -113,10 +115,20 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
             let sink = SumoSink::new(sumo.clone(), &connection(settings)).map_err(http)?;
             (Arc::new(sink), http_defaults(sumo::DEFAULT_BATCH_EVENTS, sumo::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::On))
         }
+        SinkKindSettings::HttpWebhook(webhook) => {
+            let sink = HttpWebhookSink::new(webhook.clone(), &connection(settings)).map_err(http)?;
+            let (events_max, bytes_max) = (http_webhook::DEFAULT_BATCH_EVENTS, http_webhook::DEFAULT_BATCH_BYTES);
+            (Arc::new(sink), http_defaults(events_max, bytes_max, Duration::ZERO, Provenance::On))
+        }
+        SinkKindSettings::Elasticsearch(elastic) => {
+            let sink = ElasticsearchSink::new(elastic.clone(), &connection(settings)).map_err(http)?;
+            let (events_max, bytes_max) = (elasticsearch::DEFAULT_BATCH_EVENTS, elasticsearch::DEFAULT_BATCH_BYTES);
+            (Arc::new(sink), http_defaults(events_max, bytes_max, Duration::ZERO, Provenance::On))
+        }
         SinkKindSettings::Syslog(syslog) => {
             let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)
                 .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
-            (Arc::new(sink), LINES)
+            (Arc::new(sink.with_format(settings.format)), LINES)
         }
     };
     Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })

@@ -93,8 +93,8 @@ pub struct DeadLetter {
 pub enum DeadLetterError {
     /// The store's limit is reached.
     #[error(
-        "the dead letters in {path} take {bytes} bytes of {bytes_max}, and there is no room for more; look into them, mend what the \
-         receiver refused, and move the file elsewhere: delivery then goes on by itself"
+        "the dead letters in {path} take {bytes} bytes of {bytes_max}, and there is no room for more; look into them with \
+         `miro-siem dead-letters list`, mend what the receiver refused, and move the file elsewhere: delivery then goes on by itself"
     )]
     Full {
         /// The file.
@@ -171,6 +171,23 @@ impl DeadLetters {
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
+    /// The sinks that have a store under the state directory, by name.
+    pub fn sinks(state_dir: &Path) -> Result<Vec<SinkName>, DeadLetterError> {
+        let dir = state_dir.join("dead-letters");
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| failed("list", &dir, source))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| failed("list", &dir, source))?;
+            // Configured names have no other letters than those that stay as they are in a path.
+            names.extend(entry.file_name().to_str().filter(|name| path_component(name) == *name).map(SinkName::new));
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Reads a sink's letters, oldest first, without touching them: also while a daemon writes, and where there are none.

@@ -12,22 +12,20 @@ use reqwest::{
     StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
 
 use super::{
     Batch, ErrorClass, Receipt, Sink, SinkError,
-    http::{self, Answer, BuildError, Connection, Http, Receiver},
+    http::{self, Answer, BuildError, Connection, Http, Receiver, SecretUrl},
+    ndjson,
 };
-use crate::config::settings::{Compression, SumoSettings};
+use crate::config::settings::SumoSettings;
 
 /// With it a batch of ordinary events fills the size that Sumo advises.
 pub const DEFAULT_BATCH_EVENTS: usize = 1_000;
 /// Sumo advises 100 KB to 1 MB before compression in each request.
 pub const DEFAULT_BATCH_BYTES: usize = 1_000_000;
 
-/// Smaller than gzip's lowest level for less CPU; higher levels gain nothing on events like these.
-const ZSTD_LEVEL: i32 = 1;
+const RECEIVER: &str = "the Sumo Logic source";
 
 /// A sink of type `sumo`.
 pub struct SumoSink {
@@ -42,63 +40,24 @@ impl SumoSink {
         Ok(Self { metadata: metadata(&settings)?, http: Http::new(connection)?, settings })
     }
 
-    fn url(&self) -> Result<(Url, SecretString), SinkError> {
-        let secret = http::read_secret("url", &self.settings.url)?;
-        // The parser's error could repeat the URL.
-        let url = Url::parse(secret.expose_secret()).ok().filter(|url| url.has_host() && matches!(url.scheme(), "https" | "http"));
-        let url = url.ok_or_else(|| {
-            SinkError::new(ErrorClass::Config, "use url: it is no https URL; copy the HTTP source's address from Sumo again")
-        })?;
-        Ok((url, secret))
+    fn url(&self) -> Result<SecretUrl, SinkError> {
+        SecretUrl::read("url", &self.settings.url, "copy the HTTP source's address from Sumo again")
     }
 
     async fn send(&self, batch: Batch<'_>) -> Result<Receipt, SinkError> {
         if batch.is_empty() {
             return Ok(Receipt::All);
         }
-        let (url, secret) = self.url()?;
-        let receiver = Receiver::new("the Sumo Logic source", &url);
-        let body = lines(&batch);
-        let mut request = self.http.client().post(url).headers(self.metadata.clone());
-        request = match self.settings.compression {
-            Compression::None => request.body(body),
-            Compression::Gzip => request.header(header::CONTENT_ENCODING, "gzip").body(http::gzip(&body)),
-            Compression::Zstd => request.header(header::CONTENT_ENCODING, "zstd").body(zstd_of(&body)?),
-        };
-        let answer = self.http.send(request).await.map_err(|fault| fault.into_error(&receiver))?;
-        if answer.status.is_success() { Ok(Receipt::All) } else { Err(refusal(&answer, &receiver, &secret, &batch)) }
-    }
-
-    /// Sumo has no request that is free of effect: this one goes to the root of the same host, without the secret path. It shows
-    /// that name, route, proxy and TLS are good; whether Sumo takes the path, only an event can show.
-    async fn connect(&self) -> Result<(), SinkError> {
-        let (mut url, _) = self.url()?;
-        let receiver = Receiver::new("the Sumo Logic source", &url);
-        url.set_path("/");
-        url.set_query(None);
-        self.http.send(self.http.client().head(url)).await.map(drop).map_err(|fault| fault.into_error(&receiver))
-    }
-}
-
-/// One line per event. JSON has line breaks only between its tokens, where a space means the same; within a line they would
-/// make two messages of one.
-fn lines(batch: &Batch<'_>) -> Vec<u8> {
-    let mut body = Vec::with_capacity(batch.bytes() + batch.len());
-    for (_, payload) in batch.iter() {
-        let start = body.len();
-        body.extend_from_slice(payload);
-        for byte in &mut body[start..] {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+        let url = self.url()?;
+        let receiver = url.receiver(RECEIVER);
+        let (body, encoding) = http::compressed(self.settings.compression, ndjson::lines(batch))?;
+        let mut request = self.http.client().post(url.url().clone()).headers(self.metadata.clone()).body(body);
+        if let Some(encoding) = encoding {
+            request = request.header(header::CONTENT_ENCODING, encoding);
         }
-        body.push(b'\n');
+        let answer = self.http.send(request).await.map_err(|fault| fault.into_error(&receiver))?;
+        if answer.status.is_success() { Ok(Receipt::All) } else { Err(refusal(&answer, &receiver, &url, &batch)) }
     }
-    body
-}
-
-fn zstd_of(body: &[u8]) -> Result<Vec<u8>, SinkError> {
-    zstd::bulk::compress(body, ZSTD_LEVEL).map_err(|error| SinkError::new(ErrorClass::Retryable, format!("compress a batch: {error}")))
 }
 
 /// The headers that say where events belong; the same for every request.
@@ -134,7 +93,7 @@ fn header_value(key: &'static str, value: &str) -> Result<HeaderValue, BuildErro
     HeaderValue::from_bytes(value.as_bytes()).map_err(|_| BuildError::setting(key, "holds control characters"))
 }
 
-fn refusal(answer: &Answer, receiver: &Receiver, secret: &SecretString, batch: &Batch<'_>) -> SinkError {
+fn refusal(answer: &Answer, receiver: &Receiver, url: &SecretUrl, batch: &Batch<'_>) -> SinkError {
     let (class, mend) = match answer.status {
         StatusCode::BAD_REQUEST => (ErrorClass::Rejected, "it cannot read the request"),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (ErrorClass::Auth, "check url: the source's address may have been replaced"),
@@ -147,19 +106,11 @@ fn refusal(answer: &Answer, receiver: &Receiver, secret: &SecretString, batch: &
         status if status.is_server_error() => (answer.class(), "it failed inside or is overloaded"),
         _ => (answer.class(), "the answer is none that Sumo documents; check url and proxies in between"),
     };
-    let [path, last] = parts_of(secret);
-    let words = http::excerpt(&String::from_utf8_lossy(&answer.body), &[secret, &path, &last], Some(batch));
+    let secrets: Vec<_> = url.secrets().collect();
+    let words = http::excerpt(&String::from_utf8_lossy(&answer.body), &secrets, Some(batch));
     let status = answer.status.as_u16();
     let words = if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status} ({words})") };
     SinkError::new(class, format!("deliver to {receiver}: {words}: {mend}"))
-}
-
-/// The path by itself, and its last part: an error page often repeats them without the host.
-fn parts_of(secret: &SecretString) -> [SecretString; 2] {
-    let path = Url::parse(secret.expose_secret()).map(|url| url.path().to_owned()).unwrap_or_default();
-    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
-    // The path "/" is everywhere and no secret.
-    [path.trim_matches('/').to_owned(), last].map(SecretString::from)
 }
 
 impl fmt::Debug for SumoSink {
@@ -170,7 +121,7 @@ impl fmt::Debug for SumoSink {
 
 impl Sink for SumoSink {
     fn probe(&self) -> BoxFuture<'_, Result<(), SinkError>> {
-        Box::pin(self.connect())
+        Box::pin(async { self.url()?.connect(&self.http, RECEIVER).await })
     }
 
     fn deliver<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<Receipt, SinkError>> {

@@ -15,9 +15,17 @@ use crate::{
     event::{Event, StreamId},
 };
 
+pub mod cef;
+pub mod ecs;
 pub mod filter;
+pub mod leef;
+mod mapping;
+pub(crate) mod members;
 pub(crate) mod names;
+mod object;
+pub mod ocsf;
 pub mod raw;
+mod reading;
 
 pub use filter::Filter;
 
@@ -44,6 +52,8 @@ impl TransformSettings {
 pub enum Transformed {
     /// Its record was added to the output.
     Written,
+    /// The same, but the format has no class for the event: it went out as one of unknown kind.
+    Unmapped,
     /// The filter left it out; the output is unchanged.
     Filtered,
 }
@@ -66,9 +76,19 @@ impl Transform {
         if !self.filter.takes(event) {
             return Transformed::Filtered;
         }
-        self.formatter.write(event, out);
-        Transformed::Written
+        self.formatter.write(event, out)
     }
+}
+
+/// How much of an event a record has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Everything that the format has a place for.
+    Full,
+    /// Without what is large, with the hash of the original instead.
+    Reduced,
+    /// What it takes to find the event in Miro.
+    Minimal,
 }
 
 /// Writes records in one of the formats.
@@ -76,6 +96,14 @@ impl Transform {
 pub enum Formatter {
     /// Miro's own object, byte for byte.
     Raw(raw::Raw),
+    /// Open Cybersecurity Schema Framework.
+    Ocsf(ocsf::Ocsf),
+    /// Elastic Common Schema.
+    Ecs(ecs::Ecs),
+    /// Common Event Format.
+    Cef(cef::Cef),
+    /// Log Event Extended Format.
+    Leef(leef::Leef),
 }
 
 impl Formatter {
@@ -83,13 +111,41 @@ impl Formatter {
     pub fn new(format: Format, provenance: Provenance, stream: &StreamId) -> Self {
         match format {
             Format::Raw => Self::Raw(raw::Raw::new(provenance, stream)),
+            Format::Ocsf => Self::Ocsf(ocsf::Ocsf::new(provenance, stream)),
+            Format::Ecs => Self::Ecs(ecs::Ecs::new(provenance, stream)),
+            Format::Cef => Self::Cef(cef::Cef::new(stream.kind)),
+            Format::Leef => Self::Leef(leef::Leef::new(stream.kind)),
         }
     }
 
-    /// Adds the record of an event of that stream to `out`: one JSON value, without a line end.
-    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    /// Adds the record of an event of that stream to `out`, without a line end: one JSON value, or the text of a format that is none.
+    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Transformed {
+        self.write_extent(event, Extent::Full, out)
+    }
+
+    /// The record in at most `bytes_max` bytes, by leaving out what the format's own page says; `None` if no form fits. `raw` has no
+    /// smaller form: it is Miro's own object or nothing.
+    pub fn write_smaller(&mut self, event: &Event, bytes_max: usize) -> Option<Vec<u8>> {
+        if matches!(self, Self::Raw(_)) {
+            return None;
+        }
+        [Extent::Reduced, Extent::Minimal].into_iter().find_map(|extent| {
+            let mut out = Vec::new();
+            self.write_extent(event, extent, &mut out);
+            (out.len() <= bytes_max).then_some(out)
+        })
+    }
+
+    fn write_extent(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Transformed {
         match self {
-            Self::Raw(raw) => raw.write(event, out),
+            Self::Raw(raw) => {
+                raw.write(event, out);
+                Transformed::Written
+            }
+            Self::Ocsf(ocsf) => ocsf.write(event, extent, out),
+            Self::Ecs(ecs) => ecs.write(event, extent, out),
+            Self::Cef(cef) => cef.write(event, extent, out),
+            Self::Leef(leef) => leef.write(event, extent, out),
         }
     }
 }

@@ -103,14 +103,14 @@ impl Shape {
 
 /// Whether the record had to be wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wrapped {
+pub(super) enum Wrapped {
     No,
     Yes,
 }
 
 /// Writes the value of `_miro_siem`. What is the same for a whole stream, or for a whole page, is put together once.
 #[derive(Debug)]
-struct ProvenanceWriter {
+pub(super) struct ProvenanceWriter {
     /// `{"org":"acme","stream":"audit","collected_at":"`
     opening: Vec<u8>,
     /// The newest page's time, as text.
@@ -118,7 +118,7 @@ struct ProvenanceWriter {
 }
 
 impl ProvenanceWriter {
-    fn new(stream: &StreamId) -> Self {
+    pub(super) fn new(stream: &StreamId) -> Self {
         let mut opening = b"{\"org\":".to_vec();
         push_json_string(stream.org.as_str(), &mut opening);
         opening.extend_from_slice(b",\"stream\":");
@@ -128,7 +128,7 @@ impl ProvenanceWriter {
         Self { opening, collected_at: (epoch, epoch.to_rfc3339_millis()) }
     }
 
-    fn write(&mut self, event: &Event, wrapped: Wrapped, out: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, event: &Event, wrapped: Wrapped, out: &mut Vec<u8>) {
         if self.collected_at.0 != event.collected_at {
             self.collected_at = (event.collected_at, event.collected_at.to_rfc3339_millis());
         }

@@ -1,7 +1,7 @@
 //! Stand-ins for receivers that cannot be installed on a test machine, with their quirks.
 //!
 //! ```text
-//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo ──► ledger
+//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo | elastic ──► ledger
 //!                └────► syslog (scripted connections) ─────────────────────────► ledger
 //! ```
 //!
@@ -18,6 +18,7 @@ mod accept;
 pub mod azure;
 pub mod ca;
 pub mod control;
+pub mod elastic;
 pub mod faults;
 pub mod hec;
 pub mod http;

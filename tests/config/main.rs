@@ -3,6 +3,7 @@
 mod environment;
 mod examples;
 mod files;
+mod http_sinks;
 mod problems;
 mod robustness;
 mod secrets;

@@ -92,6 +92,7 @@ const WORDS: &[&str] = &[
     "sumo",
     "syslog",
     "http",
+    "elasticsearch",
     "raw",
     "ocsf",
     "audit",

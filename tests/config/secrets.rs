@@ -18,7 +18,10 @@ fn everywhere() -> String {
          oauth = {{ client_id = '1', client_secret = '{SECRET}', refresh_token = '{SECRET}' }}\n\
          [sinks.a]\ntype = 'splunk_hec'\nurl = 'http://splunk:8088'\ntoken = '{SECRET}'\n\
          [sinks.b]\ntype = 'sumo'\nurl = 'http://sumo.example.com/receiver/v1/http/{SECRET}'\n\
-         [sinks.c]\ntype = 'azure_monitor'\nendpoint = 'https://x'\ndcr_id = 'dcr-1'\ntenant_id = 't'\nclient_id = 'c'\nclient_secret = '{SECRET}'\n"
+         [sinks.c]\ntype = 'azure_monitor'\nendpoint = 'https://x'\ndcr_id = 'dcr-1'\ntenant_id = 't'\nclient_id = 'c'\nclient_secret = '{SECRET}'\n\
+         [sinks.d]\ntype = 'http'\nurl = 'https://x/{SECRET}'\nheaders = {{ X-Key = '{SECRET}' }}\nbearer_token = '{SECRET}'\nsigning_secret = '{SECRET}'\n\
+         [sinks.e]\ntype = 'elasticsearch'\nurl = 'https://x'\napi_key = '{SECRET}'\n\
+         [sinks.f]\ntype = 'elasticsearch'\nurl = 'https://x'\nusername = 'u'\npassword = '{SECRET}'\n"
     )
 }
 
@@ -61,6 +64,9 @@ fn problems_show_no_secret_whatever_is_wrong() {
     sink(&format!("type = 'splunk_hec'\nurl = 'https://x/?token={SECRET}'\ntoken = {{ file = '/x', literal = '{SECRET}' }}"));
     sink(&format!("type = 'sumo'\nurl = 'sumo/{SECRET}'"));
     sink(&format!("type = 'sumo'\nurl = 'ftp://x/{SECRET}'"));
+    sink(&format!("type = 'http'\nurl = 'ftp://x/{SECRET}'\nheaders = {{ Host = '{SECRET}', X-Key = ['{SECRET}'] }}"));
+    sink(&format!("type = 'http'\nurl = 'https://x'\nbearer_token = '{SECRET}'\nusername = 'u'\npassword = '{SECRET}'"));
+    sink(&format!("type = 'elasticsearch'\nurl = 'https://user:{SECRET}@x'\napi_key = '{SECRET}'\npassword = '{SECRET}'"));
     sink(&format!("type = 'syslog'\naddress = 'tls://user:{SECRET}@siem'"));
     hides("c.toml", &format!("[orgs.a]\nid = '{SECRET}!'\napi_url = 'https://{SECRET}@x'"));
 }

@@ -2,6 +2,8 @@
 
 mod azure_identities;
 mod azure_monitor;
+mod elasticsearch;
+mod http_webhook;
 mod splunk_ack;
 mod splunk_answers;
 mod splunk_hec;

@@ -8,11 +8,15 @@ use std::{
 use miro_siem::{
     config::{
         Secret,
-        settings::{Compression, IndexerAck, SplunkHecSettings, SumoSettings},
+        settings::{
+            Compression, ElasticsearchSettings, HttpCredential, HttpWebhookSettings, IndexerAck, SplunkHecSettings, SumoSettings,
+            WebhookBody,
+        },
     },
-    sink::{Sink, sumo::SumoSink},
+    sink::{Sink, elasticsearch::ElasticsearchSink, http_webhook::HttpWebhookSink, sumo::SumoSink},
 };
 use testbed::{
+    elastic::{Elastic, ElasticConfig},
     faults::{Answer, Fault},
     hec::Acks,
     sumo::{Sumo, SumoConfig},
@@ -80,6 +84,29 @@ async fn neither_secrets_nor_events_are_logged_at_any_level() {
     let sink = SumoSink::new(settings, &connection(TIMEOUT)).expect("a sink");
     exercise(&sink, || source.faults().next(1, refusal())).await;
 
+    let settings = HttpWebhookSettings {
+        url: Secret::literal(url.clone()),
+        body: WebhookBody::Ndjson,
+        headers: vec![("x-api-key".to_owned(), Secret::literal("h3ader-s3cret"))],
+        credential: HttpCredential::Basic { username: "u".to_owned(), password: Secret::literal("p4ssword-s3cret") },
+        signing_secret: Some(Secret::literal("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
+        compression: Compression::None,
+    };
+    let sink = HttpWebhookSink::new(settings, &connection(TIMEOUT)).expect("a sink");
+    exercise(&sink, || source.faults().next(1, refusal())).await;
+
+    let cluster = Elastic::start(ElasticConfig::default()).expect("a cluster");
+    let api_key = ElasticConfig::default().api_key;
+    let settings = ElasticsearchSettings {
+        url: cluster.url().parse().expect("a URL"),
+        data_stream: "logs-miro.{stream}-{namespace}".to_owned(),
+        namespace: "default".to_owned(),
+        credential: HttpCredential::ApiKey(Secret::literal(api_key.clone())),
+        compression: Compression::None,
+    };
+    let sink = ElasticsearchSink::new(settings, &connection(TIMEOUT)).expect("a sink");
+    exercise(&sink, || cluster.faults().next(1, refusal())).await;
+
     let cloud = Cloud::start();
     exercise(&cloud.sink(), || cloud.azure.ingest().faults().next(1, refusal())).await;
     drop(guard);
@@ -87,6 +114,10 @@ async fn neither_secrets_nor_events_are_logged_at_any_level() {
     let logged = String::from_utf8_lossy(&log.0.lock().expect("no panic")).into_owned();
     assert!(logged.contains("TRACE"), "the libraries have logged something");
     let source_secret = SumoConfig::default().secret;
+    let of_headers = ["h3ader-s3cret", "p4ssword-s3cret", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &api_key];
+    for secret in of_headers {
+        assert!(!logged.contains(secret), "the log holds {secret}");
+    }
     for secret in [TOKEN, &url, &source_secret, &cloud.config.client_secret, "eyJ", "ada.lovelace0@example.com", "Quarterly plan"] {
         assert!(!logged.contains(secret), "the log holds {secret}");
     }

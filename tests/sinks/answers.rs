@@ -275,7 +275,7 @@ async fn a_full_store_of_dead_letters_pauses_the_sink_instead_of_losing_the_even
     bench.run_for(secs(3600)).await;
     assert_eq!((bench.acked(), bench.row().phase, bench.metric("miro_siem_sink_paused")), (Position(1), SinkPhase::Paused, 1));
     let message = bench.row().fault.expect("a fault").message;
-    assert!(message.contains("dead letters") && message.contains("miro-siem dead-letters"), "{message}");
+    assert!(message.contains("dead letters") && message.contains("move the file elsewhere"), "{message}");
     assert_eq!((bench.counts(), bench.letters().len()), ([1, 0, 0, 0], 0));
 }
 

@@ -116,6 +116,22 @@ async fn filtered_events_are_counted_and_acked_once() {
     assert_eq!((bench.acked(), bench.counts(), bench.sink.calls().len()), (Position(25_030), [10, 25_020, 0, 0], 1));
 }
 
+/// Small batches, so that a record is also taken back from a batch that is full, and written again.
+#[tokio::test(start_paused = true)]
+async fn events_without_a_class_are_delivered_and_each_counted_once() {
+    let limits = miro_siem::sink::driver::Limits { bytes_max: 1_500, ..bench_limits() };
+    let mut bench = Bench::with(ScriptedSink::script([]), limits, 1 << 20);
+    bench.format = miro_siem::config::settings::Format::Ocsf;
+    for index in 0..30 {
+        let name = if index % 3 == 0 { "board_opened" } else { "nobody_knows" };
+        let raw = format!(r#"{{"event":"{name}","object":{{"id":"1"}}}}"#);
+        bench.collect_event(|event| miro_siem::event::Event { raw: raw.into(), ..event });
+    }
+    bench.deliver_everything().await;
+    assert_eq!((bench.counts(), bench.metric("miro_siem_events_unmapped_total")), ([30, 0, 0, 0], 20));
+    assert!(bench.sink.calls().len() > 10);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cancel_at_any_moment_loses_nothing() {
     let mut bench = Bench::new(ScriptedSink::new(|call| match call.after.as_millis() % 7 {

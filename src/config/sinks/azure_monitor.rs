@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value as Json;
 use url::Url;
 
 use super::{Connects, SinkType, is_written};
@@ -11,6 +12,7 @@ use crate::config::{
     key::{Defaulted, Key, Keys, Optional, Required},
     node::Node,
     problem::Faulty,
+    schema,
     settings::{AzureCredential, AzureMonitorSettings, Compression, Provenance, SinkKindSettings},
     table::{At, Table},
     value::{FromText, Unfit, Value, switch},
@@ -211,6 +213,10 @@ impl Value for ManagedIdentity {
     fn sub_keys() -> Keys {
         MANAGED_KEYS
     }
+
+    fn form() -> Json {
+        schema::table_or_switch(MANAGED_KEYS)
+    }
 }
 
 /// `workload_identity`; nothing inside for `false`.
@@ -246,6 +252,10 @@ impl Value for WorkloadIdentity {
 
     fn sub_keys() -> Keys {
         WORKLOAD_KEYS
+    }
+
+    fn form() -> Json {
+        schema::table_or_switch(WORKLOAD_KEYS)
     }
 }
 

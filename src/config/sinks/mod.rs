@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::{
     key::{Defaulted, Key, Keys, Optional, Required},
     name,
     node::{Kind, Node},
     problem::Faulty,
     scalar::ByteSize,
+    schema,
     settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
     table::{At, Table, nearest},
     unsupported,
@@ -16,7 +19,10 @@ use super::{
 use crate::event::{SinkName, StreamKind};
 
 mod azure_monitor;
+mod credential;
+mod elasticsearch;
 mod file;
+mod http;
 mod splunk_hec;
 mod sumo;
 mod syslog;
@@ -46,7 +52,8 @@ pub(super) enum Connects {
 }
 
 /// Every type of this version.
-pub(super) const TYPES: [&SinkType; 6] = [&STDOUT, &file::TYPE, &splunk_hec::TYPE, &azure_monitor::TYPE, &sumo::TYPE, &syslog::TYPE];
+pub(super) const TYPES: [&SinkType; 8] =
+    [&STDOUT, &file::TYPE, &splunk_hec::TYPE, &azure_monitor::TYPE, &sumo::TYPE, &syslog::TYPE, &http::TYPE, &elasticsearch::TYPE];
 
 const STDOUT: SinkType = SinkType {
     name: "stdout",
@@ -61,7 +68,8 @@ const STDOUT: SinkType = SinkType {
 struct TypeName(&'static SinkType);
 
 impl FromText for TypeName {
-    const MEANT: &'static str = "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\" or \"syslog\"";
+    const MEANT: &'static str =
+        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\" or \"elasticsearch\"";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         if unsupported::SINK_TYPES.contains(&text) {
@@ -90,7 +98,12 @@ impl FromText for Pattern {
 const TYPE: Key<TypeName, Required> = Key::required("type", "\"splunk_hec\"", "What kind of receiver it is; the types are below.");
 const STREAMS: Key<Vec<StreamKind>, Optional> = Key::optional("streams", "[\"audit\", \"content\"]", "all", "Which streams it takes.")
     .limited("of at least one stream", |streams| !streams.is_empty());
-const FORMAT: Key<Format, Defaulted> = Key::defaulted("format", "raw", "How a record is written; raw is Miro's own object, byte for byte.");
+const FORMAT: Key<Format, Defaulted> = Key::defaulted(
+    "format",
+    "raw",
+    "How a record is written; raw is Miro's own object, byte for byte, ocsf is OCSF 1.8.0, ecs the Elastic Common Schema. cef and leef are \
+     for syslog only; raw is the only one for azure_monitor, whose tables have Miro's columns.",
+);
 const PROVENANCE: Key<Provenance, Optional> = Key::optional(
     "provenance",
     "true",
@@ -171,6 +184,10 @@ impl Value for FilterSettings {
     fn sub_keys() -> Keys {
         FILTER_KEYS
     }
+
+    fn form() -> Json {
+        schema::table(FILTER_KEYS)
+    }
 }
 
 /// `[sinks.<name>]`; `global` is `[tls]`.
@@ -207,7 +224,7 @@ fn common(
     kind: &SinkType,
     global: &TlsSettings,
 ) -> Result<impl FnOnce(SinkName, SinkKindSettings) -> SinkSettings + use<>, Faulty> {
-    let (streams, format, provenance, filter) = (table.take(&STREAMS), table.take(&FORMAT), table.take(&PROVENANCE), table.take(&FILTER));
+    let (streams, format, provenance, filter) = (table.take(&STREAMS), format(table, kind), table.take(&PROVENANCE), table.take(&FILTER));
     let (events_max, bytes_max, flush) = (table.take(&BATCH_EVENTS_MAX), table.take(&BATCH_BYTES_MAX), table.take(&FLUSH_INTERVAL));
     let (timeout, waits, tls) = (table.take(&TIMEOUT), retry_waits(table), tls(table, kind, global));
     let (streams, format, filter) = (streams?.unwrap_or_else(|| StreamKind::ALL.to_vec()), format?, filter?.unwrap_or_default());
@@ -234,6 +251,20 @@ fn common(
 /// Each kind once, in the order in which they are shown.
 fn in_order(streams: &[StreamKind]) -> Vec<StreamKind> {
     StreamKind::ALL.into_iter().filter(|kind| streams.contains(kind)).collect()
+}
+
+/// The formats that are no JSON are for receivers that expect them; nobody else could read them.
+fn format(table: &Table<'_>, kind: &SinkType) -> Result<Format, Faulty> {
+    let format = table.take(&FORMAT)?;
+    match format {
+        Format::Cef | Format::Leef if kind.name != syslog::TYPE.name => Err(table
+            .problem(FORMAT.name, format!("cef and leef are for sinks of type syslog; this one is {}: use raw, ocsf or ecs", kind.name))),
+        Format::Ocsf | Format::Ecs if kind.name == azure_monitor::TYPE.name => {
+            let why = "has to be raw here: the tables of an azure_monitor sink have the columns of Miro's own object, and drop all others";
+            Err(table.problem(FORMAT.name, why))
+        }
+        Format::Raw | Format::Ocsf | Format::Ecs | Format::Cef | Format::Leef => Ok(format),
+    }
 }
 
 fn retry_waits(table: &Table<'_>) -> Result<(Duration, Duration), Faulty> {

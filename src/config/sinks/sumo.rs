@@ -1,11 +1,12 @@
 //! `type = "sumo"`
 
+use serde_json::{Value as Json, json};
+
 use super::{Connects, SinkType};
 use crate::config::{
-    Secret,
-    address::{http_url, warn_of_clear_text},
+    address::SecretUrl,
     key::{Defaulted, Key, Optional, Required},
-    node::{Kind, Node},
+    node::Node,
     problem::Faulty,
     settings::{Compression, Provenance, SinkKindSettings, SumoSettings},
     table::{At, Table},
@@ -51,27 +52,6 @@ fn read(table: &Table<'_>) -> Result<SinkKindSettings, Faulty> {
     }))
 }
 
-/// A URL that is a secret.
-struct SecretUrl(Secret);
-
-impl Value for SecretUrl {
-    const MEANT: &'static str = "a secret URL: { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or a text";
-    const SHORT: &'static str = "a secret URL";
-
-    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
-        let secret = <Secret as Value>::read(at, node)?;
-        if let Kind::Text(text) = &node.kind {
-            let url = http_url(text.trim()).map_err(|why| at.problem(node, format!("needs a URL: {why}")))?;
-            warn_of_clear_text(at, node, &url);
-        }
-        Ok(Self(secret))
-    }
-
-    fn sub_keys() -> crate::config::key::Keys {
-        Secret::sub_keys()
-    }
-}
-
 /// Names and values that travel as `name=value,name=value` in a header.
 struct Fields(Vec<(String, String)>);
 
@@ -82,6 +62,10 @@ impl Value for Fields {
         let table = Table::open(at.clone(), node)?;
         let read: Vec<_> = table.entries().map(|(name, node)| field(&at.child(name), name, node)).collect();
         Ok(Self(read.into_iter().collect::<Result<_, _>>()?))
+    }
+
+    fn form() -> Json {
+        json!({ "type": ["object", "null"], "additionalProperties": <String as Value>::form() })
     }
 }
 

@@ -79,7 +79,8 @@ fn no_cursor_in_any_of_its_forms_is_the_last_page() {
     check_cursor("", "1", None);
     check_cursor(r#""cursor":null,"#, "1", None);
     check_cursor(r#""cursor":"","#, "1", None);
-    check_cursor(r#""cursor":"a","#, "", None);
+    // Whether a cursor of an empty page leads anywhere is for the walk to find out.
+    check_cursor(r#""cursor":"a","#, "", Some("a"));
 }
 
 #[track_caller]

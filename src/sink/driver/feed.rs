@@ -96,13 +96,17 @@ impl<'a> Feed<'a> {
                 self.chunk.push_front(event);
                 return Room::None;
             }
-            if self.transform.apply(&event, pending.payloads()) == Transformed::Filtered {
+            let transformed = self.transform.apply(&event, pending.payloads());
+            if transformed == Transformed::Filtered {
                 pending.push_filtered(event.position);
             } else if pending.len() > 0 && pending.bytes() > limits.bytes_max {
                 pending.undo();
                 self.chunk.push_front(event);
                 return Room::None;
             } else {
+                if transformed == Transformed::Unmapped {
+                    self.driver.counters.unmapped.increment(1);
+                }
                 pending.push(event);
             }
         }

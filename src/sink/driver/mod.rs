@@ -104,6 +104,7 @@ pub struct Driver {
 struct Counters {
     delivered: ::metrics::Counter,
     filtered: ::metrics::Counter,
+    unmapped: ::metrics::Counter,
     dead_lettered: ::metrics::Counter,
     possible_duplicates: ::metrics::Counter,
 }
@@ -121,11 +122,13 @@ impl Driver {
         let counters = Counters {
             delivered: counter(metrics::EVENTS_DELIVERED),
             filtered: counter(metrics::EVENTS_FILTERED),
+            unmapped: counter(metrics::EVENTS_UNMAPPED),
             dead_lettered: counter(metrics::EVENTS_DEAD_LETTERED),
             possible_duplicates: counter(metrics::POSSIBLE_DUPLICATES),
         };
         // An outcome that has not happened yet is a zero, not an absent series: alerts need it.
-        for counter in [&counters.delivered, &counters.filtered, &counters.dead_lettered, &counters.possible_duplicates] {
+        let Counters { delivered, filtered, unmapped, dead_lettered, possible_duplicates } = &counters;
+        for counter in [delivered, filtered, unmapped, dead_lettered, possible_duplicates] {
             counter.increment(0);
         }
         Self { sink, journal, stream, transform, counters }

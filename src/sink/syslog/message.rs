@@ -9,10 +9,10 @@
 
 use super::shrink::shrink;
 use crate::{
-    config::settings::{Provenance, SyslogSettings},
+    config::settings::{Format, Provenance, SyslogSettings},
     event::{Event, Origin, StreamId},
     sink::ndjson,
-    transform::names,
+    transform::{Formatter, names},
 };
 
 /// RFC 5424 section 6: the longest header fields.
@@ -28,6 +28,7 @@ pub(super) struct Encoder {
     /// ` host miro-siem 4711 `
     origin: String,
     provenance: Provenance,
+    format: Format,
     bytes_max: usize,
 }
 
@@ -45,8 +46,14 @@ impl Encoder {
             opening: format!("<{}>1 ", u32::from(settings.facility) * 8 + u32::from(settings.severity)),
             origin: format!(" {hostname} {app_name} {} ", std::process::id()),
             provenance,
+            format: Format::Raw,
             bytes_max,
         }
+    }
+
+    /// What the records are.
+    pub(super) fn set_format(&mut self, format: Format) {
+        self.format = format;
     }
 
     /// Adds the message to `out`; adds nothing if it does not fit.
@@ -58,7 +65,7 @@ impl Encoder {
             ndjson::push_flat(record, out);
             return Ok(());
         }
-        match shrink(record, event, room) {
+        match self.smaller(stream, event, record, room) {
             Some(smaller) => {
                 ndjson::push_flat(&smaller, out);
                 Ok(())
@@ -67,6 +74,13 @@ impl Encoder {
                 out.truncate(start);
                 Err(DoesNotFit)
             }
+        }
+    }
+
+    fn smaller(&self, stream: &StreamId, event: &Event, record: &[u8], room: usize) -> Option<Vec<u8>> {
+        match self.format {
+            Format::Raw => shrink(record, event, room),
+            format => Formatter::new(format, self.provenance, stream).write_smaller(event, room),
         }
     }
 
@@ -188,6 +202,28 @@ mod tests {
         ] {
             let text = message(Provenance::On, &event("a\"b\\c]d\ne", raw));
             assert!(text.contains(r#" PID - [miroSiem@32473 org="acme" stream="audit" id="a\"b\\c\]d e" "#), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_format_shrinks_as_that_format_does() {
+        let stream = StreamId::new(OrgName::new("acme"), StreamKind::Audit);
+        let large = event("1", &format!(r#"{{"id":"1","event":"board_opened","object":{{"id":"2"}},"details":"{}"}}"#, "y".repeat(10_000)));
+        for (format, kept) in [
+            (Format::Ocsf, r#""is_truncated":true"#),
+            (Format::Ecs, r#""action":"board_opened""#),
+            (Format::Cef, "cs3=2 cs3Label=Object ID fileHash="),
+            (Format::Leef, "\tobjectId=2\tobjectType=board\tsha256="),
+        ] {
+            let mut encoder = Encoder::new(&settings(), Provenance::On, 1_200);
+            encoder.set_format(format);
+            let (mut record, mut out) = (Vec::new(), Vec::new());
+            Formatter::new(format, Provenance::On, &stream).write(&large, &mut record);
+            encoder.encode(&stream, &large, &record, &mut out).expect("it fits");
+            assert!(out.len() <= 1_200 && String::from_utf8_lossy(&out).contains(kept), "{}", String::from_utf8_lossy(&out));
+            let mut narrow = Encoder::new(&settings(), Provenance::On, 200);
+            narrow.set_format(format);
+            assert_eq!(narrow.encode(&stream, &large, &record, &mut out), Err(DoesNotFit));
         }
     }
 

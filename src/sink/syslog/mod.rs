@@ -2,8 +2,8 @@
 //!
 //! # What it promises
 //!
-//! - One event, one message, at most `message_bytes_max` long: no receiver cuts it or makes several of it. A larger record is shrunk by
-//!   whole members, with the hash of the original in it (see `shrink`); an event that fits in no way is refused, and becomes a dead
+//! - One event, one message, at most `message_bytes_max` long: no receiver cuts it or makes several of it. A larger `raw` record is shrunk
+//!   by whole members, with the hash of the original in it (see `shrink`), one of another format as that format's own page says; an event that fits in no way is refused, and becomes a dead
 //!   letter.
 //! - The event's id is in the structured data, where a receiver can drop repeats by it.
 //!
@@ -32,7 +32,7 @@ use tokio::net::UdpSocket;
 
 use super::{Batch, ErrorClass, Receipt, Sink, SinkError, Verdict};
 use crate::{
-    config::settings::{Provenance, SyslogSettings, SyslogTransport, TlsSettings},
+    config::settings::{Format, Provenance, SyslogSettings, SyslogTransport, TlsSettings},
     net::{self, TlsError},
 };
 
@@ -81,6 +81,13 @@ impl SyslogSink {
             SyslogTransport::Tls => (stream(Some(Arc::new(net::client_tls(tls)?))), settings.message_bytes_max),
         };
         Ok(Self { target: Target::of(settings), encoder: Encoder::new(settings, provenance, bytes_max), transport })
+    }
+
+    /// For records of that format, which decides what is left out of one that is too large; `raw` unless this says otherwise.
+    #[must_use]
+    pub fn with_format(mut self, format: Format) -> Self {
+        self.encoder.set_format(format);
+        self
     }
 
     async fn send(&self, batch: Batch<'_>) -> Result<Receipt, SinkError> {

@@ -28,6 +28,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Clock,
     pub(crate) name: SinkName,
     pub(crate) filter: FilterSettings,
+    pub(crate) format: Format,
     pub(crate) dir: Arc<tempfile::TempDir>,
     next_position: u64,
 }
@@ -85,6 +86,7 @@ impl Bench {
             clock,
             name,
             filter: FilterSettings::default(),
+            format: Format::Raw,
             dir,
             next_position: 1,
         }
@@ -113,7 +115,7 @@ impl Bench {
     }
 
     pub(crate) fn driver_of(&self, stream: StreamId) -> Driver {
-        let transform = TransformSettings { format: Format::Raw, provenance: Provenance::On, filter: self.filter.clone() };
+        let transform = TransformSettings { format: self.format, provenance: Provenance::On, filter: self.filter.clone() };
         Driver::new(self.state.clone(), self.journal.clone() as Arc<dyn Journal>, stream, transform)
     }
 
