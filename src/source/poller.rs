@@ -187,13 +187,15 @@ impl Poller {
         if let Some(coverage) = self.parts.journal.coverage(&self.parts.stream) {
             return Ok(coverage);
         }
+        // What "now" means is settled when it is first asked for: a token that is refused for days is no reason to begin days later.
+        let asked_at = self.first_asked_at(stop).await?;
         self.ask_the_time(stop).await?;
-        let now = self.server_now();
+        let now = self.by_server(asked_at);
         let origin = self.planner.origin(now);
         info!(stream = %self.parts.stream, %origin, "stream begins");
         self.tell_of_moved_start(now, origin);
         // First the instant that tells old events from live ones: a crash in between then leaves a stream that has not begun.
-        self.put_live_since(now, stop).await?;
+        self.store_time(&self.live_since_key(), now, stop).await?;
         let committed = self.commit(Vec::new(), CoverageChange::Begin(origin), stop).await?;
         Ok(committed.coverage)
     }
@@ -437,7 +439,12 @@ impl Poller {
 
     /// Now, by the server's clock as far as it is known: events carry its time.
     fn server_now(&self) -> Timestamp {
-        Timestamp::from_micros(self.parts.clock.now().as_micros().saturating_add(self.server_ahead_micros))
+        self.by_server(self.parts.clock.now())
+    }
+
+    /// What the server's clock showed when ours showed that.
+    fn by_server(&self, ours: Timestamp) -> Timestamp {
+        Timestamp::from_micros(ours.as_micros().saturating_add(self.server_ahead_micros))
     }
 
     fn learn_clock(&mut self, page: &Page) {
@@ -456,15 +463,28 @@ impl Poller {
     }
 
     fn live_since(&self) -> Timestamp {
-        let stored = self.parts.journal.state(&self.live_since_key());
-        let micros = stored.and_then(|value| <[u8; 8]>::try_from(value).ok()).map(i64::from_be_bytes);
-        Timestamp::from_micros(micros.unwrap_or(i64::MIN))
+        self.stored_time(&self.live_since_key()).unwrap_or(Timestamp::from_micros(i64::MIN))
     }
 
-    async fn put_live_since(&mut self, now: Timestamp, stop: &CancellationToken) -> Result<(), Stopped> {
-        let key = self.live_since_key();
+    /// When this stream was first asked for, by our clock; it outlives restarts until the stream has begun.
+    async fn first_asked_at(&mut self, stop: &CancellationToken) -> Result<Timestamp, Stopped> {
+        let key = format!("source/first-asked/{}", self.parts.stream);
+        if let Some(stored) = self.stored_time(&key) {
+            return Ok(stored);
+        }
+        let now = self.parts.clock.now();
+        self.store_time(&key, now, stop).await?;
+        Ok(now)
+    }
+
+    fn stored_time(&self, key: &str) -> Option<Timestamp> {
+        let micros = <[u8; 8]>::try_from(self.parts.journal.state(key)?).ok()?;
+        Some(Timestamp::from_micros(i64::from_be_bytes(micros)))
+    }
+
+    async fn store_time(&mut self, key: &str, time: Timestamp, stop: &CancellationToken) -> Result<(), Stopped> {
         loop {
-            match self.parts.journal.put_state(&key, now.as_micros().to_be_bytes().to_vec()).await {
+            match self.parts.journal.put_state(key, time.as_micros().to_be_bytes().to_vec()).await {
                 Ok(()) => return Ok(()),
                 Err(error) => self.endure_journal(&error, stop).await?,
             }

@@ -114,6 +114,8 @@ impl Journal for MemoryJournal {
 enum Reply {
     Page(&'static [i64], Option<&'static str>),
     Error(MiroClass),
+    /// The look at the clock is refused.
+    NoLook(MiroClass),
 }
 
 /// A request as it came: window in seconds, cursor, limit, and when.
@@ -147,6 +149,11 @@ impl Pages for ScriptedMiro {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>> {
         if request.limit == 1 {
             // The look at the clock, before a stream begins.
+            let mut replies = self.replies.lock().expect("nobody panicked");
+            if let Some(&Reply::NoLook(class)) = replies.front() {
+                replies.pop_front();
+                return Box::pin(std::future::ready(Err(MiroError::new(class, "scripted", "scripted trouble"))));
+            }
             return Box::pin(std::future::ready(Ok(Page { server_time: self.clock_says, ..page(&[], None) })));
         }
         self.asked.lock().expect("nobody panicked").push(Asked {
@@ -159,7 +166,7 @@ impl Pages for ScriptedMiro {
         Box::pin(async move {
             match reply {
                 Some(Reply::Page(times, next)) => Ok(page(times, next)),
-                Some(Reply::Error(class)) => Err(MiroError::new(class, "scripted", "scripted trouble")),
+                Some(Reply::Error(class) | Reply::NoLook(class)) => Err(MiroError::new(class, "scripted", "scripted trouble")),
                 None => {
                     // The script is over; what would come next is not of interest.
                     self.stop.cancel();
@@ -365,6 +372,15 @@ async fn a_refused_token_pauses_the_stream_shows_it_and_is_tried_again() {
             .await;
     assert_eq!(mended.events(), ["e-100"]);
     assert_eq!(mended.health.streams().remove(&stream()).and_then(|row| row.fault), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_begins_when_it_was_first_asked_for_however_late_the_token_is_mended() {
+    let replies = vec![Reply::NoLook(MiroClass::Auth), Reply::NoLook(MiroClass::Auth), Reply::Page(&[5], None)];
+    let outcome = play(MemoryJournal::new(), Start::Now, replies).await;
+    assert!(outcome.asked[0].at_secs >= 30, "the token was refused for a while: {} s", outcome.asked[0].at_secs);
+    assert_eq!(outcome.windows()[0].0, 0, "and that while is collected too");
+    assert_eq!(outcome.events(), ["e5"]);
 }
 
 #[tokio::test(start_paused = true)]
