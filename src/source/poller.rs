@@ -190,7 +190,8 @@ impl Poller {
         // What "now" means is settled when it is first asked for: a token that is refused for days is no reason to begin days later.
         let asked_at = self.first_asked_at(stop).await?;
         self.ask_the_time(stop).await?;
-        let now = self.by_server(asked_at);
+        // Unless our clock was ahead then: a stream does not begin in the future.
+        let now = self.by_server(asked_at).min(self.server_now());
         let origin = self.planner.origin(now);
         info!(stream = %self.parts.stream, %origin, "stream begins");
         self.tell_of_moved_start(now, origin);
