@@ -10,7 +10,8 @@ use crate::{
     config::{
         Secret, Settings,
         settings::{
-            AdminSettings, AuthSettings, FilterSettings, Format, OrgSettings, Provenance, Start, StateSettings, StreamSettings, TlsSettings,
+            AdminSettings, AuthSettings, FilterSettings, Format, OrgSettings, Provenance, QuotaShare, Start, StateSettings, StreamSettings,
+            TlsSettings,
         },
     },
     event::{OrgName, SinkName, StreamKind},
@@ -106,6 +107,8 @@ async fn settings(options: &Options, simulator: &miro_simulator::Running, state:
         start: Start::Ago(PAST),
         overlap: Duration::from_secs(60),
         page_size,
+        reconcile: vec![Duration::from_secs(60)],
+        retention: Duration::from_secs(30 * 24 * 3_600),
     };
     let token = simulator.sim().auth().token("admin").context("the simulator has no token")?;
     Ok(Settings {
@@ -117,6 +120,7 @@ async fn settings(options: &Options, simulator: &miro_simulator::Running, state:
             id: None,
             api_url: simulator.url().parse().context("failed to read the simulator's address")?,
             auth: Some(AuthSettings::Token(Secret::literal(token))),
+            quota_share: QuotaShare::WHOLE,
             streams: vec![stream(StreamKind::Audit, 500), stream(StreamKind::Content, 1_000)],
         }],
         sinks: Vec::new(),

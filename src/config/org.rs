@@ -9,7 +9,7 @@ use super::{
     node::{Kind, Node},
     problem::Faulty,
     secret_value::{OAUTH, STREAM_OAUTH, STREAM_TOKEN, TOKEN, auth},
-    settings::{AuthSettings, OrgSettings, Start, StreamSettings},
+    settings::{AuthSettings, OrgSettings, QuotaShare, Start, StreamSettings},
     table::{At, Table, nearest},
     unsupported,
     value::{FromText, Unfit, switch},
@@ -21,7 +21,14 @@ const ID: Key<OrgId, Optional> =
 const API_URL: Key<BaseUrl, Defaulted> = Key::defaulted("api_url", "https://api.miro.com", "Where Miro's REST API is.")
     .limited("without /v2, which is added where it is needed", |url| !url.0.path().trim_end_matches('/').ends_with("/v2"));
 
-pub(super) const ORG_KEYS: Keys = &[&ID, &API_URL, &TOKEN, &OAUTH];
+const QUOTA_SHARE: Key<QuotaShare, Defaulted> = Key::defaulted(
+    "quota_share",
+    "1.0",
+    "Which part of the credits that Miro gives a token every minute is for this program, where other programs use the same user and app. \
+     Live polling is never held back by it; backfills and later listings are.",
+);
+
+pub(super) const ORG_KEYS: Keys = &[&ID, &API_URL, &TOKEN, &OAUTH, &QUOTA_SHARE];
 
 /// Miro's id of an organisation: digits today, and never anything that would change a URL's path.
 struct OrgId(String);
@@ -45,7 +52,7 @@ const POLL_INTERVAL: Key<Duration, Defaulted> = Key::defaulted("poll_interval", 
 const START: Key<Start, Defaulted> = Key::defaulted(
     "start",
     "now",
-    "Where collection begins at the first run: now, an age, or a time. Miro's API reaches 90 days back. \
+    "Where collection begins at the first run: now, an age, or a time. It is held within `retention`. \
      Later runs continue where the last one stopped.",
 );
 const OVERLAP: Key<Duration, Defaulted> = Key::defaulted(
@@ -56,6 +63,17 @@ const OVERLAP: Key<Duration, Defaulted> = Key::defaulted(
 )
 .limited("at most 24h", |overlap| *overlap <= DAY);
 
+const RECONCILE: Key<Vec<Duration>, Defaulted> = Key::defaulted(
+    "reconcile",
+    "1h,24h,7d",
+    "After which times what was collected is listed once more: what Miro has made visible since then is delivered, marked as late. \
+     An empty list switches it off, and then what is late by more than `overlap` is never found.",
+)
+.limited("at most 8 durations, each from 1s to 31d", |delays| {
+    delays.len() <= 8 && delays.iter().all(|delay| (Duration::from_secs(1)..=DAY * 31).contains(delay))
+});
+
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Events that become visible late by minutes have been seen; a shorter overlap is asking for gaps.
 const OVERLAP_DOUBTFUL: Duration = Duration::from_secs(60);
@@ -68,11 +86,26 @@ const CONTENT_PAGE: Key<u32, Defaulted> =
 const AI_PAGE: Key<u32, Defaulted> =
     Key::defaulted("page_size", "100", "How many events to ask for at once.").limited("from 1 to 100", |size| (1..=100).contains(size));
 
+const AUDIT_RETENTION: Key<Duration, Defaulted> = Key::defaulted(
+    "retention",
+    "90d",
+    "How far back Miro's log reaches: 90 days through its API, or less where the organisation's own setting is shorter. Time that is older \
+     and was not collected is reported as lost.",
+)
+.limited("from 1h to 90d", |retention| (HOUR..=DAY * 90).contains(retention));
+const CONTENT_RETENTION: Key<Duration, Defaulted> = Key::defaulted(
+    "retention",
+    "30d",
+    "How far back Miro's log reaches: what the organisation has set there. Left out, a `start` that is an age counts where it reaches \
+     further back. Time that is older and was not collected is reported as lost.",
+)
+.limited("from 1h to 3650d", |retention| (HOUR..=DAY * 3650).contains(retention));
+
 /// The streams of an organisation, each with the keys of its table.
 pub(super) const STREAMS: [(StreamKind, Keys); 3] = [
-    (StreamKind::Audit, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AUDIT_PAGE]),
-    (StreamKind::Content, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &CONTENT_PAGE]),
-    (StreamKind::Ai, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &AI_PAGE]),
+    (StreamKind::Audit, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &AUDIT_RETENTION, &AUDIT_PAGE]),
+    (StreamKind::Content, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &CONTENT_RETENTION, &CONTENT_PAGE]),
+    (StreamKind::Ai, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &CONTENT_RETENTION, &AI_PAGE]),
 ];
 
 /// `[orgs.<name>]`
@@ -80,7 +113,7 @@ pub(super) fn org(at: At<'_>, name: &str, node: &Node) -> Result<OrgSettings, Fa
     let valid_name = name::check(&at, name, node);
     let table = Table::open(at, node)?;
     refuse_unknown(&table);
-    let (id, api_url, auth) = (table.take(&ID), table.take(&API_URL), auth(&table));
+    let (id, api_url, auth, quota_share) = (table.take(&ID), table.take(&API_URL), auth(&table), table.take(&QUOTA_SHARE));
     let org_has_auth = !matches!(auth, Ok(None));
     let streams: Vec<_> = STREAMS.iter().filter_map(|(kind, keys)| stream(&table, *kind, keys, org_has_auth)).collect();
     let wants_any = STREAMS.iter().any(|(kind, _)| table.raw(kind.as_str()).is_some());
@@ -96,6 +129,7 @@ pub(super) fn org(at: At<'_>, name: &str, node: &Node) -> Result<OrgSettings, Fa
         id: id?.map(|id| id.0),
         api_url: api_url?.0,
         auth: auth?,
+        quota_share: quota_share?,
         streams: streams.into_iter().collect::<Result<_, _>>()?,
     })
 }
@@ -135,13 +169,46 @@ fn stream(org: &Table<'_>, kind: StreamKind, keys: Keys, org_has_auth: bool) -> 
 fn read_stream(table: &Table<'_>, kind: StreamKind, org: &Table<'_>, org_has_auth: bool) -> Result<StreamSettings, Faulty> {
     let auth = require_auth(table, auth(table), org, org_has_auth);
     let (poll_interval, start, overlap) = (table.take(&POLL_INTERVAL), table.take(&START), table.take(&OVERLAP));
-    let page_size = table.take(page_key(kind));
+    let (page_size, reconcile) = (table.take(page_key(kind)), table.take(&RECONCILE));
+    let retention = retention(table, kind, start.as_ref().ok());
     if overlap.as_ref().is_ok_and(|overlap| *overlap < OVERLAP_DOUBTFUL)
         && let Some(node) = table.raw(OVERLAP.name)
     {
         table.at.child(OVERLAP.name).warning(node, "is shorter than 1m: events that Miro makes visible later than that are not collected");
     }
-    Ok(StreamSettings { kind, auth: auth?, poll_interval: poll_interval?, start: start?, overlap: overlap?, page_size: page_size? })
+    Ok(StreamSettings {
+        kind,
+        auth: auth?,
+        poll_interval: poll_interval?,
+        start: start?,
+        overlap: overlap?,
+        page_size: page_size?,
+        reconcile: sorted(reconcile?),
+        retention: retention?,
+    })
+}
+
+fn sorted(mut delays: Vec<Duration>) -> Vec<Duration> {
+    delays.sort_unstable();
+    delays.dedup();
+    delays
+}
+
+/// How far the log reaches back. An operator who lets a content or AI log begin further back than is usual, and writes no retention, says with
+/// that how long the log is; a retention that is written, and Miro's own for audit logs, hold against the start.
+fn retention(table: &Table<'_>, kind: StreamKind, start: Option<&Start>) -> Result<Duration, Faulty> {
+    let key = if kind == StreamKind::Audit { &AUDIT_RETENTION } else { &CONTENT_RETENTION };
+    let retention = table.take(key)?;
+    let Some(Start::Ago(age)) = start.filter(|start| matches!(start, Start::Ago(age) if *age > retention)) else { return Ok(retention) };
+    if kind != StreamKind::Audit && table.raw(key.name).is_none() {
+        return Ok((*age).min(DAY * 3650));
+    }
+    if let Some(node) = table.raw(START.name) {
+        let days = retention.as_secs_f64() / DAY.as_secs_f64();
+        let message = format!("lies further back than `retention` says that Miro's log reaches ({days:.1} days): collection begins there");
+        table.at.child(START.name).warning(node, message);
+    }
+    Ok(retention)
 }
 
 fn page_key(kind: StreamKind) -> &'static Key<u32, Defaulted> {

@@ -64,6 +64,8 @@ pub struct OrgSettings {
     pub api_url: Url,
     /// `token` or `oauth`, for every stream without its own.
     pub auth: Option<AuthSettings>,
+    /// `quota_share`, of every token of the organisation.
+    pub quota_share: QuotaShare,
     /// The streams whose tables are there.
     pub streams: Vec<StreamSettings>,
 }
@@ -99,6 +101,31 @@ pub struct StreamSettings {
     pub overlap: Duration,
     /// `page_size`
     pub page_size: u32,
+    /// `reconcile`: after which times covered time is listed again, shortest first; none switches it off.
+    pub reconcile: Vec<Duration>,
+    /// How far back Miro's log reaches: `retention`, or for content and AI logs the age of `start` where that is written alone and reaches
+    /// further. What is older cannot be collected any more.
+    pub retention: Duration,
+}
+
+/// `quota_share`: which part of Miro's credits a minute is for us.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct QuotaShare(f64);
+
+impl QuotaShare {
+    /// All of it.
+    pub const WHOLE: Self = Self(1.0);
+
+    /// That fraction; `None` where it is not above 0 and at most 1.
+    pub fn new(fraction: f64) -> Option<Self> {
+        (fraction > 0.0 && fraction <= 1.0).then_some(Self(fraction))
+    }
+
+    /// So many of those credits, rounded down.
+    pub fn of(self, credits: u32) -> u32 {
+        // The fraction is at most 1: the product fits.
+        (f64::from(credits) * self.0) as u32
+    }
 }
 
 /// `start`: where a stream begins at its first run.

@@ -6,7 +6,7 @@ use super::{
     key::Keys,
     node::{Kind, Node},
     problem::Faulty,
-    settings::{IndexerAck, Provenance},
+    settings::{IndexerAck, Provenance, QuotaShare},
     table::At,
 };
 
@@ -190,6 +190,37 @@ pub(super) fn switch(node: &Node) -> Option<bool> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+impl Value for QuotaShare {
+    const MEANT: &'static str = "a fraction above 0 and at most 1, such as 0.5";
+
+    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
+        let fraction = match &node.kind {
+            Kind::Float(fraction) => Some(*fraction),
+            Kind::Integer(number) => Some(*number as f64),
+            Kind::Text(text) if node.is_spelled() => text.trim().parse().ok(),
+            _ => None,
+        };
+        let refused = || at.problem(node, format!("needs {}{}", Self::MEANT, Self::found(node)));
+        fraction.and_then(Self::new).ok_or_else(refused)
+    }
+
+    fn found(node: &Node) -> String {
+        match &node.kind {
+            Kind::Float(number) => format!("; found {number}"),
+            Kind::Integer(number) => format!("; found {number}"),
+            _ => format!("; found {}", node.describe()),
+        }
+    }
+
+    fn as_toml(text: &str) -> String {
+        text.to_owned()
+    }
+
+    fn form() -> Json {
+        json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::observe::ObservedStream;
 use crate::{
     clock::Clock,
     config::settings::{OrgSettings, Settings, SinkSettings, StreamSettings},
@@ -54,6 +55,10 @@ pub(super) struct Collected {
 }
 
 impl Collected {
+    pub(super) fn observed(&self) -> ObservedStream {
+        ObservedStream { stream: self.stream.clone(), pages: self.pages.clone(), retention: self.settings.retention }
+    }
+
     pub(super) fn poller_parts(&self, journal: Arc<dyn Journal>, shared: &Shared) -> PollerParts {
         PollerParts {
             stream: self.stream.clone(),

@@ -11,11 +11,19 @@ use crate::{
     journal::{Backlog, Journal},
     metrics::{self, Metrics},
     miro::Pages,
-    source::retention,
 };
 
 /// A sink that is behind by more than this and has delivered nothing for as long is not making progress.
 const SINK_STUCK_AFTER: Duration = Duration::from_secs(900);
+
+/// One stream, as the observer knows it.
+#[derive(Clone, Debug)]
+pub(super) struct ObservedStream {
+    pub(super) stream: StreamId,
+    pub(super) pages: Arc<dyn Pages>,
+    /// How far back Miro's log reaches.
+    pub(super) retention: Duration,
+}
 
 /// Sees the whole pipeline.
 #[derive(Clone, Debug)]
@@ -25,7 +33,7 @@ pub struct Observer {
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
     pub(super) started_at: Timestamp,
-    pub(super) streams: Vec<(StreamId, Arc<dyn Pages>)>,
+    pub(super) streams: Vec<ObservedStream>,
     pub(super) sinks: Vec<(SinkName, Vec<StreamId>)>,
     pub(super) stop: super::Stop,
 }
@@ -73,10 +81,11 @@ impl Observer {
 
     fn set_gauges(&self) {
         let now = self.clock.now();
-        for (stream, _) in &self.streams {
+        for ObservedStream { stream, retention, .. } in &self.streams {
             let Some(coverage) = self.journal.coverage(stream) else { continue };
-            self.metrics.stream_gauge(metrics::WATERMARK_LAG, stream).set(lag(stream, &coverage, now).as_secs_f64());
-            let gaps = gaps(stream, &coverage, now);
+            let cliff = cliff(*retention, &coverage, now);
+            self.metrics.stream_gauge(metrics::WATERMARK_LAG, stream).set(lag(&coverage, cliff, now).as_secs_f64());
+            let gaps = gaps(&coverage, cliff);
             for state in [GapState::Open, GapState::Lost] {
                 let secs = gaps.iter().filter(|gap| gap.state == state).fold(0.0, |sum, gap| sum + gap.secs);
                 let labels = [("org", stream.org.as_str()), ("stream", stream.kind.as_str()), ("state", state.as_str())];
@@ -97,10 +106,9 @@ impl Observer {
         let health = self.health.streams();
         self.streams
             .iter()
-            .map(|(stream, pages)| {
-                let row = health.get(stream).cloned().unwrap_or_default();
-                let quota = pages.quota().remaining.map(u64::from);
-                stream_status(stream, row, self.journal.coverage(stream), quota, now)
+            .map(|one| {
+                let row = health.get(&one.stream).cloned().unwrap_or_default();
+                stream_status(one, row, self.journal.coverage(&one.stream), now)
             })
             .collect()
     }
@@ -140,18 +148,17 @@ fn age(backlog: &Backlog, now: Timestamp) -> Duration {
 }
 
 /// The oldest instant that can still be collected: holes before it are lost.
-fn cliff(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Timestamp {
-    retention(stream.kind).map_or(coverage.origin(), |reach| now.minus(reach).max(coverage.origin()))
+fn cliff(retention: Duration, coverage: &Coverage, now: Timestamp) -> Timestamp {
+    now.minus(retention).max(coverage.origin())
 }
 
-fn lag(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Duration {
-    let wanted = TimeRange::new(cliff(stream, coverage, now), now);
+fn lag(coverage: &Coverage, cliff: Timestamp, now: Timestamp) -> Duration {
+    let wanted = TimeRange::new(cliff, now);
     let first = wanted.and_then(|wanted| coverage.missing(wanted).into_iter().next());
     first.map_or(Duration::ZERO, |missing| now.since(missing.from()))
 }
 
-fn gaps(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Vec<GapStatus> {
-    let cliff = cliff(stream, coverage, now);
+fn gaps(coverage: &Coverage, cliff: Timestamp) -> Vec<GapStatus> {
     let mut found = Vec::new();
     for gap in coverage.gaps() {
         let parts = [
@@ -170,7 +177,9 @@ fn gaps(stream: &StreamId, coverage: &Coverage, now: Timestamp) -> Vec<GapStatus
     found
 }
 
-fn stream_status(stream: &StreamId, row: StreamHealth, coverage: Option<Coverage>, quota: Option<u64>, now: Timestamp) -> StreamStatus {
+fn stream_status(one: &ObservedStream, row: StreamHealth, coverage: Option<Coverage>, now: Timestamp) -> StreamStatus {
+    let ObservedStream { stream, pages, retention } = one;
+    let cliff = coverage.as_ref().map_or(now, |coverage| cliff(*retention, coverage, now));
     let ranges = coverage.as_ref().map(|coverage| coverage.ranges().to_vec()).unwrap_or_default();
     StreamStatus {
         org: stream.org.to_string(),
@@ -179,12 +188,12 @@ fn stream_status(stream: &StreamId, row: StreamHealth, coverage: Option<Coverage
         healthy: row.is_healthy(now),
         origin: coverage.as_ref().map(|coverage| instant(coverage.origin())),
         watermark: coverage.as_ref().map(|coverage| instant(coverage.watermark())),
-        lag_secs: coverage.as_ref().map(|coverage| lag(stream, coverage, now).as_secs_f64()),
+        lag_secs: coverage.as_ref().map(|coverage| lag(coverage, cliff, now).as_secs_f64()),
         coverage: ranges.iter().map(|range| RangeStatus { from: instant(range.from()), to: instant(range.to()) }).collect(),
-        gaps: coverage.as_ref().map(|coverage| gaps(stream, coverage, now)).unwrap_or_default(),
+        gaps: coverage.as_ref().map(|coverage| gaps(coverage, cliff)).unwrap_or_default(),
         last_success: row.last_success.map(instant),
         events_collected: row.events_collected,
-        quota_remaining_credits: quota,
+        quota_remaining_credits: pages.quota().remaining.map(u64::from),
         token_expires_at: row.token_expires_at.map(instant),
         fault: row.fault,
     }

@@ -129,7 +129,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         metrics,
         started_at: clock.now(),
         clock,
-        streams: streams.iter().map(|one| (one.stream.clone(), one.pages.clone())).collect(),
+        streams: streams.iter().map(Collected::observed).collect(),
         sinks: routes.clone(),
         stop: stop.clone(),
     };

@@ -24,5 +24,5 @@ mod plan;
 mod poller;
 mod walk;
 
-pub use plan::{Plan, Planner, SPAN_MAX, retention};
+pub use plan::{Plan, Planner, SPAN_MAX};
 pub use poller::{Poller, PollerParts};

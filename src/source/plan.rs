@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::settings::{Start, StreamSettings},
     coverage::Coverage,
-    event::{StreamKind, TimeRange, Timestamp},
+    event::{TimeRange, Timestamp},
 };
 
 /// Longest window, so that a cursor does not have to live long and a restart does not cost much. A listing that goes in circles shows a
@@ -13,21 +13,10 @@ use crate::{
 pub const SPAN_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest window that repeated trouble shrinks to.
 const SPAN_MIN: Duration = Duration::from_secs(60);
-/// Miro's audit log API reaches back 90 days (reference of GET /v2/audit/logs). What it answers beyond that is not documented.
-const AUDIT_RETENTION: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// A stream begins this much inside of the retention, so that nothing falls off its end before the first window is fetched.
 const START_MARGIN: Duration = Duration::from_secs(300);
 /// A stream that begins now has no time to ask for yet: it asks for this much, so that a wrong token shows at once.
 const GLANCE: Duration = Duration::from_secs(1);
-
-/// How far back Miro can be asked, where that is known.
-pub fn retention(kind: StreamKind) -> Option<Duration> {
-    match kind {
-        StreamKind::Audit => Some(AUDIT_RETENTION),
-        // The retention of the others is the customer's setting, between 30 days and a year.
-        StreamKind::Content | StreamKind::Ai | StreamKind::Licenses => None,
-    }
-}
 
 /// One window to fetch, and the part of it that is not covered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +30,22 @@ pub struct Plan {
 /// Plans a stream's windows.
 #[derive(Clone, Debug)]
 pub struct Planner {
-    kind: StreamKind,
     start: Start,
     overlap: Duration,
+    retention: Duration,
     span: Duration,
 }
 
 impl Planner {
     /// A planner for that stream.
     pub fn new(settings: &StreamSettings) -> Self {
-        Self { kind: settings.kind, start: settings.start, overlap: settings.overlap, span: SPAN_MAX }
+        Self { start: settings.start, overlap: settings.overlap, retention: settings.retention, span: SPAN_MAX }
     }
 
     /// Where the stream begins at its first run, held inside of Miro's retention.
     pub fn origin(&self, now: Timestamp) -> Timestamp {
         let wanted = self.wanted(now).min(now);
-        self.cliff(now).map_or(wanted, |cliff| wanted.max(cliff.plus(START_MARGIN))).floor_millis()
+        wanted.max(self.cliff(now).plus(START_MARGIN)).floor_millis()
     }
 
     /// Where the configuration wants it to begin, whether that can be or not.
@@ -69,8 +58,8 @@ impl Planner {
     }
 
     /// The oldest time that Miro can still be asked for.
-    pub fn cliff(&self, now: Timestamp) -> Option<Timestamp> {
-        retention(self.kind).map(|reach| now.minus(reach))
+    pub fn cliff(&self, now: Timestamp) -> Timestamp {
+        now.minus(self.retention)
     }
 
     /// The next window. Where everything up to `now` is covered it is the newest stretch once more, without a new part: only an answer of
@@ -80,7 +69,7 @@ impl Planner {
             Some(missing) => (missing.from(), missing.to().min(missing.from().plus(self.span))),
             None => (coverage.newest(), coverage.newest()),
         };
-        let floor = self.cliff(now).map_or(coverage.origin(), |cliff| cliff.max(coverage.origin()));
+        let floor = self.cliff(now).max(coverage.origin());
         let from = new_from.minus(self.overlap).max(floor).min(new_from);
         let window_to = if from == to { to.plus(GLANCE) } else { to };
         Plan { window: range(from, window_to), new: range(new_from, to) }
@@ -97,7 +86,7 @@ impl Planner {
     }
 
     fn first_missing(&self, coverage: &Coverage, now: Timestamp) -> Option<TimeRange> {
-        let floor = self.cliff(now).map_or(coverage.origin(), |cliff| cliff.max(coverage.origin()));
+        let floor = self.cliff(now).max(coverage.origin());
         coverage.missing(TimeRange::new(floor, now)?).into_iter().next()
     }
 }
@@ -112,9 +101,10 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
+    const RETENTION: Duration = Duration::from_secs(90 * 24 * 3_600);
 
     fn planner(start: Start) -> Planner {
-        Planner { kind: StreamKind::Audit, start, overlap: Duration::from_secs(900), span: SPAN_MAX }
+        Planner { start, overlap: Duration::from_secs(900), retention: RETENTION, span: SPAN_MAX }
     }
 
     fn at(secs: u64) -> Timestamp {
@@ -165,16 +155,16 @@ mod tests {
     fn a_start_beyond_the_retention_is_held_at_the_cliff() {
         let now = at(0);
         assert_eq!(planner(Start::Ago(HOUR)).origin(now), now.minus(HOUR));
-        assert_eq!(planner(Start::Ago(HOUR * 24 * 365)).origin(now), now.minus(AUDIT_RETENTION).plus(START_MARGIN));
+        assert_eq!(planner(Start::Ago(HOUR * 24 * 365)).origin(now), now.minus(RETENTION).plus(START_MARGIN));
         assert_eq!(planner(Start::At(now.plus(HOUR))).origin(now), now);
     }
 
     #[test]
     fn time_past_the_retention_is_not_asked_for_and_stays_a_hole() {
         let now = at(0);
-        let coverage = Coverage::starting_at(now.minus(AUDIT_RETENTION * 2));
+        let coverage = Coverage::starting_at(now.minus(RETENTION * 2));
         let plan = planner(Start::Now).next(&coverage, now);
-        assert_eq!((plan.window.from(), plan.new.from()), (now.minus(AUDIT_RETENTION), now.minus(AUDIT_RETENTION)));
+        assert_eq!((plan.window.from(), plan.new.from()), (now.minus(RETENTION), now.minus(RETENTION)));
     }
 
     #[test]

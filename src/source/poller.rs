@@ -207,7 +207,7 @@ impl Poller {
         if wanted > now {
             warn!(stream = %self.parts.stream, start = %wanted, "start lies in the future; collection begins now");
         } else if origin.since(wanted) > START_MOVED_WARN {
-            warn!(stream = %self.parts.stream, start = %wanted, %origin, "start lies further back than Miro's log reaches; what is older cannot be collected");
+            warn!(stream = %self.parts.stream, start = %wanted, %origin, "start lies further back than retention says that Miro's log reaches; what is older is not collected");
         }
     }
 

@@ -4,8 +4,8 @@ use std::{fmt::Debug, path::PathBuf, time::Duration};
 
 use miro_siem::{
     config::settings::{
-        AuthSettings, AzureCredential, AzureMonitorSettings, Compression, FileSettings, Format, IndexerAck, Provenance, SinkKindSettings,
-        SinkSettings, SplunkHecSettings, Start, StreamSettings, SumoSettings, SyslogSettings, SyslogTransport,
+        AuthSettings, AzureCredential, AzureMonitorSettings, Compression, FileSettings, Format, IndexerAck, Provenance, QuotaShare,
+        SinkKindSettings, SinkSettings, SplunkHecSettings, Start, StreamSettings, SumoSettings, SyslogSettings, SyslogTransport,
     },
     event::{StreamKind, Timestamp},
 };
@@ -74,6 +74,68 @@ fn streams_have_their_defaults_and_each_its_page() {
     for stream in &settings.orgs[0].streams {
         assert_eq!((stream.poll_interval, stream.overlap, stream.start), (Duration::from_secs(300), Duration::from_secs(900), Start::Now));
         assert!(stream.auth.is_none(), "the organisation's holds");
+    }
+}
+
+#[test]
+fn delays_of_later_listings_are_sorted_and_can_be_switched_off() {
+    let check = |toml: &str, secs: &[u64]| {
+        let expected: Vec<_> = secs.iter().map(|secs| Duration::from_secs(*secs)).collect();
+        assert_eq!(stream(toml).reconcile, expected, "{toml}");
+    };
+    check("", &[3_600, 86_400, 604_800]);
+    check("reconcile = []", &[]);
+    check("reconcile = ['2d', '1s', '31d', '2d']", &[1, 2 * 86_400, 31 * 86_400]);
+    let refused = |written: &str, found: &str| {
+        let message = format!("orgs.acme.audit.reconcile: needs to be at most 8 durations, each from 1s to 31d; found {found}");
+        check_org(&format!("token = 'x'\n[orgs.acme.audit]\nreconcile = {written}"), &[&message]);
+    };
+    refused("['500ms']", "a list");
+    refused("['32d']", "a list");
+    refused("['1s', '2s', '3s', '4s', '5s', '6s', '7s', '8s', '9s']", "a list");
+}
+
+#[test]
+fn a_retention_holds_against_the_start_unless_only_the_start_says_how_long_the_log_is() {
+    let check = |kind: &str, toml: &str, days: u64, warnings: &[&str]| {
+        let loaded = loaded(&format!("[orgs.acme]\ntoken = 'x'\n[orgs.acme.{kind}]\n{toml}\n{SINK}"));
+        assert_eq!(loaded.settings.orgs[0].streams[0].retention, Duration::from_secs(days * 86_400), "{kind} {toml}");
+        let found: Vec<_> = loaded.warnings.iter().map(|warning| format!("{}: {}", warning.key, warning.message)).collect();
+        assert_eq!(found, warnings, "{kind} {toml}");
+    };
+    check("audit", "", 90, &[]);
+    check("audit", "start = '90d'", 90, &[]);
+    let beyond = |kind: &str, days: &str| {
+        format!(
+            "orgs.acme.{kind}.start: lies further back than `retention` says that Miro's log reaches ({days} days): collection begins there"
+        )
+    };
+    check("audit", "start = '91d'", 90, &[&beyond("audit", "90.0")]);
+    check("audit", "start = '60d'\nretention = '30d'", 30, &[&beyond("audit", "30.0")]);
+    for kind in ["content", "ai"] {
+        check(kind, "", 30, &[]);
+        check(kind, "start = '24h'", 30, &[]);
+        check(kind, "start = '365d'", 365, &[]);
+        check(kind, "start = '90d'\nretention = '60d'", 60, &[&beyond(kind, "60.0")]);
+        check(kind, "retention = '365d'", 365, &[]);
+    }
+    let refused = |toml: &str, message: &str| check_org(&format!("token = 'x'\n{toml}"), &[message]);
+    refused("[orgs.acme.audit]\nretention = '91d'", "orgs.acme.audit.retention: needs to be from 1h to 90d; found \"91d\"");
+    refused("[orgs.acme.content]\nretention = '5m'", "orgs.acme.content.retention: needs to be from 1h to 3650d; found \"5m\"");
+}
+
+#[test]
+fn a_share_of_the_quota_is_a_fraction() {
+    let share =
+        |written: &str| loaded(&format!("[orgs.acme]\ntoken = 'x'\n{written}\n[orgs.acme.audit]\n{SINK}")).settings.orgs[0].quota_share;
+    assert_eq!(
+        (share(""), share("quota_share = 1"), share("quota_share = 1.0")),
+        (QuotaShare::WHOLE, QuotaShare::WHOLE, QuotaShare::WHOLE)
+    );
+    assert_eq!(share("quota_share = 0.25").of(100_000), 25_000);
+    for (written, found) in [("0", "0"), ("1.5", "1.5"), ("-1", "-1"), ("nan", "NaN"), ("'half'", "a text")] {
+        let message = format!("orgs.acme.quota_share: needs a fraction above 0 and at most 1, such as 0.5; found {found}");
+        check_org(&format!("token = 'x'\nquota_share = {written}\n[orgs.acme.audit]"), &[&message]);
     }
 }
 

@@ -6,7 +6,7 @@ use miro_siem::{
     clock::Clock,
     config::{
         Secret,
-        settings::{AuthSettings, OrgSettings, Start, StreamSettings, TlsSettings},
+        settings::{AuthSettings, OrgSettings, QuotaShare, Start, StreamSettings, TlsSettings},
     },
     event::{OrgName, StreamKind},
     metrics::Metrics,
@@ -28,6 +28,8 @@ fn stream(kind: StreamKind, auth: Option<AuthSettings>) -> StreamSettings {
         start: Start::Now,
         overlap: Duration::from_secs(900),
         page_size: 100,
+        reconcile: Vec::new(),
+        retention: Duration::from_secs(90 * 86_400),
     }
 }
 
@@ -36,7 +38,14 @@ fn grant() -> AuthSettings {
 }
 
 fn org(server: &Server, auth: Option<AuthSettings>, streams: Vec<StreamSettings>) -> OrgSettings {
-    OrgSettings { name: OrgName::new("acme"), id: Some("1".to_owned()), api_url: server.url(), auth, streams }
+    OrgSettings {
+        name: OrgName::new("acme"),
+        id: Some("1".to_owned()),
+        api_url: server.url(),
+        auth,
+        quota_share: QuotaShare::WHOLE,
+        streams,
+    }
 }
 
 fn api(org: &OrgSettings, state_dir: &Path) -> OrgApi {
