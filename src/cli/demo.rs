@@ -83,6 +83,8 @@ fn terminal(stop: Stop) -> ReadySink {
         deliver_timeout: Duration::from_secs(30),
         retry_initial: Duration::from_secs(1),
         retry_max: Duration::from_secs(5),
+        probe_initial: Limits::PROBE_INITIAL,
+        probe_max: Limits::PROBE_MAX,
     };
     let transform = TransformSettings { format: Format::Raw, provenance: Provenance::Off, filter: FilterSettings::default() };
     let built = Built { sink: Arc::new(ReadableStdout::new(stop)), limits, transform };

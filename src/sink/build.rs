@@ -150,6 +150,8 @@ fn limits(settings: &SinkSettings, defaults: &Defaults) -> Limits {
         deliver_timeout: settings.timeout + defaults.extra_time,
         retry_initial: settings.retry_initial,
         retry_max: settings.retry_max,
+        probe_initial: Limits::PROBE_INITIAL,
+        probe_max: Limits::PROBE_MAX,
     }
 }
 

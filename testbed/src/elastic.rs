@@ -92,6 +92,7 @@ struct State {
     faults: Vec<ItemFault>,
     /// How often an id was refused because it was there.
     conflicts: usize,
+    refused: Option<Vec<u8>>,
 }
 
 impl Elastic {
@@ -107,6 +108,11 @@ impl Elastic {
     /// Makes an item fail by itself.
     pub fn order(&self, fault: ItemFault) {
         self.state().faults.push(fault);
+    }
+
+    /// Refuses every document that holds those bytes from here on, as one that does not fit its mapping. `None` takes everything again.
+    pub fn refuse_documents_with(&self, bytes: Option<&[u8]>) {
+        self.state().refused = bytes.map(<[u8]>::to_vec);
     }
 
     /// Begins a new write index for every data stream: ids of the old ones no longer count.
@@ -158,6 +164,9 @@ impl Elastic {
         let own_id = std::str::from_utf8(document).ok().and_then(id_of);
         if let Some(fault) = self.ordered(own_id.as_deref()) {
             return Ok(refused(fault.status, &fault.kind, &format!("rejected execution of [{}]", fault.id)));
+        }
+        if self.state().refused.as_deref().is_some_and(|bytes| memchr::memmem::find(document, bytes).is_some()) {
+            return Ok(refused(400, "document_parsing_exception", "[1:2] failed to parse field [object.name] of type [long]"));
         }
         if let Err(reason) = self.parse(document, id) {
             return Ok(refused(400, "document_parsing_exception", &reason));

@@ -65,6 +65,17 @@ pub struct Limits {
     pub retry_initial: Duration,
     /// The last one.
     pub retry_max: Duration,
+    /// How long a paused sink waits for its first probe; each further one waits twice as long.
+    pub probe_initial: Duration,
+    /// How long it waits at most.
+    pub probe_max: Duration,
+}
+
+impl Limits {
+    /// `probe_initial`, unless somebody has a reason.
+    pub const PROBE_INITIAL: Duration = Duration::from_secs(30);
+    /// `probe_max`, unless somebody has a reason: a mended credential is picked up within this time even if nobody tells the daemon.
+    pub const PROBE_MAX: Duration = Duration::from_secs(5 * 60);
 }
 
 /// The two ways to end a driver.

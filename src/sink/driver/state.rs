@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::sync::{Notify, watch};
@@ -24,11 +23,6 @@ use crate::{
         dead_letters::{DeadLetter, DeadLetters},
     },
 };
-
-/// How long a paused sink waits for its first probe.
-const PROBE_INITIAL: Duration = Duration::from_secs(30);
-/// How long it waits at most: a mended credential is picked up within this time even if nobody tells the daemon.
-const PROBE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// What a sink's state is made of.
 #[derive(Debug)]
@@ -242,7 +236,8 @@ impl SinkState {
         let mut failed_probes = 0;
         while self.is_paused() {
             let pauses = self.pauses.load(Ordering::Relaxed).saturating_sub(1);
-            let wait = PROBE_INITIAL.saturating_mul(1 << (pauses + failed_probes).min(8)).min(PROBE_MAX);
+            let limits = &self.parts.limits;
+            let wait = limits.probe_initial.saturating_mul(1 << (pauses + failed_probes).min(8)).min(limits.probe_max);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.probe_now.notified() => {}

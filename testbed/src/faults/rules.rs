@@ -22,7 +22,12 @@ pub struct Rule {
 enum When {
     Next(u32),
     Until(Instant),
-    Chance { probability: f64, rng: Box<StdRng> },
+    Chance {
+        probability: f64,
+        rng: Box<StdRng>,
+    },
+    /// For as long as the rule is there, requests whose body holds this.
+    Holds(Vec<u8>),
 }
 
 impl Rule {
@@ -40,6 +45,12 @@ impl Rule {
     pub fn chance(probability: f64, seed: u64, fault: Fault) -> Self {
         let rng = Box::new(StdRng::seed_from_u64(seed));
         Self { fault, when: When::Chance { probability: probability.clamp(0.0, 1.0), rng }, path: None }
+    }
+
+    /// Every request whose body, decompressed, holds those bytes: what a receiver refuses for what is in it. Such a rule is asked when the
+    /// body has been read, so it cannot leave it unread.
+    pub fn holding(bytes: impl Into<Vec<u8>>, fault: Fault) -> Self {
+        Self { fault, when: When::Holds(bytes.into()), path: None }
     }
 
     /// Only requests whose path contains `part`.
@@ -61,14 +72,20 @@ impl Rule {
             }
             When::Until(end) => Instant::now() < *end,
             When::Chance { probability, rng } => rng.random_bool(*probability),
+            When::Holds(_) => false,
         }
+    }
+
+    fn applies_to(&self, path: &str, body: &[u8]) -> bool {
+        let is_path = self.path.as_deref().is_none_or(|part| path.contains(part));
+        matches!(&self.when, When::Holds(bytes) if is_path && memchr::memmem::find(body, bytes).is_some())
     }
 
     fn is_over(&self) -> bool {
         match self.when {
             When::Next(left) => left == 0,
             When::Until(end) => Instant::now() >= end,
-            When::Chance { .. } => false,
+            When::Chance { .. } | When::Holds(_) => false,
         }
     }
 }
@@ -105,6 +122,11 @@ impl Faults {
         rules.iter_mut().find_map(|rule| rule.applies(path).then(|| rule.fault.clone()))
     }
 
+    /// The fault of a request for what its body holds.
+    pub(crate) fn pick_for_body(&self, path: &str, body: &[u8]) -> Option<Fault> {
+        self.rules().iter().find_map(|rule| rule.applies_to(path, body).then(|| rule.fault.clone()))
+    }
+
     fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,6 +144,20 @@ mod tests {
         let picked: Vec<Option<Fault>> = ["/event", "/ack", "/event", "/ack"].map(|path| faults.pick(path)).into();
         assert_eq!(picked, [Some(Fault::truncate()), Some(Fault::stall()), Some(Fault::truncate()), None]);
         assert!(faults.is_quiet());
+    }
+
+    #[test]
+    fn a_body_is_looked_at_apart_from_the_path_and_as_often_as_it_comes() {
+        let faults = Faults::default();
+        faults.add(Rule::holding("poison", Fault::stall()).on("/event"));
+        assert_eq!(faults.pick("/event"), None);
+        for _ in 0..2 {
+            assert_eq!(faults.pick_for_body("/event", b"some poison here"), Some(Fault::stall()));
+        }
+        assert_eq!(faults.pick_for_body("/event", b"nothing"), None);
+        assert_eq!(faults.pick_for_body("/ack", b"poison"), None);
+        faults.clear();
+        assert_eq!(faults.pick_for_body("/event", b"poison"), None);
     }
 
     #[test]

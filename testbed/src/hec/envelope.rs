@@ -66,7 +66,7 @@ pub(super) struct Parsed<'a> {
     pub(super) verdict: Verdict,
 }
 
-pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig) -> Parsed<'a> {
+pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig, refused: Option<&[u8]>) -> Parsed<'a> {
     let mut records = Vec::new();
     let mut objects = serde_json::Deserializer::from_slice(body).into_iter::<Members<'a>>();
     let mut begin = 0;
@@ -81,6 +81,9 @@ pub(super) fn parse<'a>(body: &'a [u8], config: &HecConfig) -> Parsed<'a> {
         let end = objects.byte_offset();
         let whole = body[begin..end].trim_ascii();
         begin = end;
+        if refused.is_some_and(|bytes| memchr::memmem::find(whole, bytes).is_some()) {
+            break Verdict::at(Code::InvalidDataFormat, number);
+        }
         match take(&Envelope::of(object), whole, config) {
             Ok(record) => records.push(record),
             Err(Stop::Error(code)) => break Verdict::at(code, number),
@@ -153,7 +156,7 @@ mod tests {
     /// Checks which ids are taken, and the answer.
     fn check(body: &str, taken: &[&str], answer: &str) {
         let config = HecConfig { indexes: vec!["main".to_owned()], event_bytes_max: 200, ..HecConfig::default() };
-        let parsed = parse(body.as_bytes(), &config);
+        let parsed = parse(body.as_bytes(), &config, None);
         let ids: Vec<&str> = parsed.records.iter().map(|record| record.id.as_deref().unwrap_or("-")).collect();
         assert_eq!(ids, taken, "{body}");
         let reply = parsed.verdict.reply();
@@ -214,7 +217,7 @@ mod tests {
     #[test]
     fn the_bytes_of_an_event_are_kept_as_they_came() {
         let body = r#"{"time":1, "event" : { "n": 12345678901234567890.10, "id":"a" } ,"host":"h"} {"event":{"id":"b"}}"#;
-        let parsed = parse(body.as_bytes(), &HecConfig::default());
+        let parsed = parse(body.as_bytes(), &HecConfig::default(), None);
         assert_eq!(parsed.records[0].bytes, br#"{ "n": 12345678901234567890.10, "id":"a" }"#);
         assert_eq!(&*parsed.records[1].context, br#"{"event":{"id":"b"}}"#);
     }

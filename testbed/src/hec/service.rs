@@ -37,16 +37,29 @@ pub struct Hec {
     condition: Mutex<Condition>,
     /// Ids under [`Parsing::CountLines`], for all channels together.
     counted_ids: AtomicU64,
+    refused: Mutex<Option<Vec<u8>>>,
 }
 
 impl Hec {
     pub(super) fn new(config: HecConfig, ledger: Arc<Ledger>) -> Self {
-        Self { config, ledger, channels: Mutex::default(), condition: Mutex::default(), counted_ids: AtomicU64::new(0) }
+        Self {
+            config,
+            ledger,
+            channels: Mutex::default(),
+            condition: Mutex::default(),
+            counted_ids: AtomicU64::new(0),
+            refused: Mutex::default(),
+        }
     }
 
     /// How the indexer is doing from here on.
     pub fn set_condition(&self, condition: Condition) {
         *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
+    }
+
+    /// Takes no event that holds those bytes from here on: code 6 with its number. `None` takes everything again.
+    pub fn refuse_events_with(&self, bytes: Option<&[u8]>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = bytes.map(<[u8]>::to_vec);
     }
 
     /// Acknowledges what is taken from here on after `delay`.
@@ -83,7 +96,8 @@ impl Hec {
             let room = self.channels().has_room(self.config.acks, channel, Instant::now());
             room.map_err(|_| refused(Code::AckAtCapacity))?;
         }
-        let Parsed { records, verdict } = parse(request.body, &self.config);
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Parsed { records, verdict } = parse(request.body, &self.config, refused.as_deref());
         match take {
             Take::All => self.ledger.record(&records),
             Take::Half => self.ledger.record(&records[..records.len() / 2]),

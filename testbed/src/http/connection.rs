@@ -84,7 +84,7 @@ async fn exchange<S: Service>(wire: &mut Wire, buffers: &mut Buffers, shared: &S
         }
         Err(err) => return give_up(wire, &err).await,
     }
-    let reply = answer(buffers, &head, &fault, shared);
+    let (reply, fault) = answer(buffers, &head, fault, shared);
     sleep(fault.delay).await;
     conclude(wire, &head, fault.then, reply).await
 }
@@ -97,30 +97,41 @@ async fn body(wire: &mut Wire, buffers: &mut Buffers, head: &Head, limit: usize)
     read::body(wire, &mut buffers.incoming, framing, limit, &mut buffers.sent).await
 }
 
-/// Counts and decodes a body and hands it to the receiver.
-fn answer<S: Service>(buffers: &mut Buffers, head: &Head, fault: &Fault, shared: &Shared<S>) -> Reply {
+/// Counts and decodes a body and hands it to the receiver; a body that a fault is about meets that one.
+fn answer<S: Service>(buffers: &mut Buffers, head: &Head, fault: Fault, shared: &Shared<S>) -> (Reply, Fault) {
+    let counters = shared.ledger.counters();
+    let (body, sent_bytes) = match plain_body(buffers, head, shared) {
+        Ok(read) => read,
+        Err(refusal) => return (refusal, fault),
+    };
+    Counters::add(&counters.plain_bytes, body.len() as u64);
+    let of_body = if fault == Fault::default() { shared.faults.pick_for_body(&head.path, body) } else { None };
+    Counters::add(&counters.faults, u64::from(of_body.is_some()));
+    let fault = of_body.unwrap_or(fault);
+    (shared.service.handle(&Request { head, body, sent_bytes }, fault.take), fault)
+}
+
+/// The body, decompressed, and its size on the wire.
+fn plain_body<'a, S: Service>(buffers: &'a mut Buffers, head: &Head, shared: &Shared<S>) -> Result<(&'a [u8], usize), Reply> {
     let limits = shared.service.limits();
     let Buffers { sent, plain, .. } = buffers;
     let counters = shared.ledger.counters();
     Counters::add(&counters.body_bytes, sent.len() as u64);
     let body: &[u8] = match encoding_of(head, &limits) {
-        Err(why) => return shared.service.refuse(head, why),
-        Ok(None) if sent.len() > limits.plain_bytes_max => {
-            return shared.service.refuse(head, Refusal::TooLargeUnpacked);
-        }
+        Err(why) => return Err(shared.service.refuse(head, why)),
+        Ok(None) if sent.len() > limits.plain_bytes_max => return Err(shared.service.refuse(head, Refusal::TooLargeUnpacked)),
         Ok(None) => sent,
         Ok(Some(encoding)) => {
             if encoding == Encoding::Gzip {
                 Counters::add(&counters.gzip_bytes, sent.len() as u64);
             }
             match unpack(encoding, sent, plain, limits.plain_bytes_max) {
-                Err(why) => return shared.service.refuse(head, why),
+                Err(why) => return Err(shared.service.refuse(head, why)),
                 Ok(()) => plain,
             }
         }
     };
-    Counters::add(&counters.plain_bytes, body.len() as u64);
-    shared.service.handle(&Request { head, body, sent_bytes: sent.len() }, fault.take)
+    Ok((body, sent.len()))
 }
 
 async fn conclude(wire: &mut Wire, head: &Head, then: Then, reply: Reply) -> Next {

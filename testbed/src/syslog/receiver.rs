@@ -113,6 +113,15 @@ impl Syslog {
         self.shared.resumed.send_modify(|calls| *calls += 1);
     }
 
+    /// The same after a while.
+    pub fn resume_after(&self, wait: std::time::Duration) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            shared.resumed.send_modify(|calls| *calls += 1);
+        });
+    }
+
     /// What senders did that the RFCs forbid.
     pub fn violations(&self) -> Vec<String> {
         lock(&self.shared.violations).clone()

@@ -41,6 +41,8 @@ pub(crate) fn limits() -> Limits {
         deliver_timeout: Duration::from_secs(30),
         retry_initial: Duration::from_secs(1),
         retry_max: Duration::from_secs(60),
+        probe_initial: Limits::PROBE_INITIAL,
+        probe_max: Limits::PROBE_MAX,
     }
 }
 
