@@ -35,7 +35,7 @@ impl fmt::Display for OrgName {
     }
 }
 
-/// Which of an organisation's logs.
+/// Which of an organisation's logs, or what we have to say about them ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamKind {
@@ -47,11 +47,15 @@ pub enum StreamKind {
     Ai,
     /// Snapshots of licences and seats.
     Licenses,
+    /// Events of our own about the organisation's streams. Nothing of Miro's, and only for sinks that ask for it.
+    Forwarder,
 }
 
 impl StreamKind {
     /// Every kind, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Audit, Self::Content, Self::Ai, Self::Licenses];
+    pub const ALL: [Self; 5] = [Self::Audit, Self::Content, Self::Ai, Self::Licenses, Self::Forwarder];
+    /// The kinds that hold what Miro sent: what a sink takes where it names none.
+    pub const OF_MIRO: [Self; 4] = [Self::Audit, Self::Content, Self::Ai, Self::Licenses];
 
     /// The name in configuration, metrics and records.
     pub fn as_str(self) -> &'static str {
@@ -60,6 +64,7 @@ impl StreamKind {
             Self::Content => "content",
             Self::Ai => "ai",
             Self::Licenses => "licenses",
+            Self::Forwarder => "forwarder",
         }
     }
 

@@ -20,6 +20,8 @@ pub mod source;
 
 pub mod journal;
 
+pub mod forwarder;
+
 pub mod transform;
 
 pub mod sink;

@@ -88,7 +88,7 @@ fn terminal(stop: Stop) -> ReadySink {
     };
     let transform = TransformSettings { format: Format::Raw, provenance: Provenance::Off, filter: FilterSettings::default() };
     let built = Built { sink: Arc::new(ReadableStdout::new(stop)), limits, transform };
-    ReadySink { name: SinkName::new("terminal"), built, streams: StreamKind::ALL.to_vec() }
+    ReadySink { name: SinkName::new("terminal"), built, streams: StreamKind::OF_MIRO.to_vec() }
 }
 
 fn organisation(options: &Options) -> SimConfig {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     node::Origin,
     problem::{Faulty, Report},
-    settings::{Settings, SinkKindSettings},
+    settings::{Settings, SinkKindSettings, SinkSettings},
 };
 use crate::event::StreamKind;
 
@@ -22,8 +22,12 @@ fn is_collected(settings: &Settings, kind: StreamKind) -> bool {
 
 /// A sink that lists its streams means them to be there.
 fn warn_of_idle_streams(report: &Report, settings: &Settings) {
-    for sink in settings.sinks.iter().filter(|sink| sink.streams.len() < StreamKind::ALL.len()) {
-        for kind in sink.streams.iter().filter(|kind| !is_collected(settings, **kind)) {
+    let of_miro = |sink: &SinkSettings| -> Vec<StreamKind> {
+        sink.streams.iter().copied().filter(|kind| StreamKind::OF_MIRO.contains(kind)).collect()
+    };
+    let listed = settings.sinks.iter().map(|sink| (sink, of_miro(sink))).filter(|(_, streams)| streams.len() < StreamKind::OF_MIRO.len());
+    for (sink, streams) in listed {
+        for kind in streams.iter().filter(|kind| !is_collected(settings, **kind)) {
             let key = format!("sinks.{}.streams", sink.name);
             report.warning(&key, &Origin::File, format!("lists {kind}, which no organisation collects; add [orgs.<name>.{kind}]"));
         }

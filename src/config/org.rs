@@ -215,7 +215,7 @@ fn page_key(kind: StreamKind) -> &'static Key<u32, Defaulted> {
     match kind {
         StreamKind::Audit => &AUDIT_PAGE,
         StreamKind::Content => &CONTENT_PAGE,
-        StreamKind::Ai | StreamKind::Licenses => &AI_PAGE,
+        StreamKind::Ai | StreamKind::Licenses | StreamKind::Forwarder => &AI_PAGE,
     }
 }
 

@@ -83,6 +83,7 @@ fn stream_doc(kind: StreamKind) -> &'static str {
         StreamKind::Content => "Content logs: what was changed on boards.",
         StreamKind::Ai => "AI interaction logs.",
         StreamKind::Licenses => "Snapshots of licences and seats.",
+        StreamKind::Forwarder => "Events of miro-siem's own.",
     }
 }
 

@@ -217,6 +217,9 @@ impl FromText for StreamKind {
         if unsupported::STREAMS.contains(&text) {
             return Err(Unfit::Instead(unsupported::message("the stream", text)));
         }
+        if text == Self::Forwarder.as_str() {
+            return Err(Unfit::Instead("is no stream to choose here; set forwarder_events = true for miro-siem's own events".to_owned()));
+        }
         word(text, &[("audit", Self::Audit), ("content", Self::Content), ("ai", Self::Ai)])
     }
 }

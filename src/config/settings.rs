@@ -146,7 +146,7 @@ pub struct SinkSettings {
     pub name: SinkName,
     /// `type` and the keys that belong to it.
     pub kind: SinkKindSettings,
-    /// `streams`: which kinds it takes; all where it is left out.
+    /// `streams`: which kinds it takes, all of Miro's where it is left out; and our own with `forwarder_events`.
     pub streams: Vec<StreamKind>,
     /// `format`
     pub format: Format,

@@ -25,13 +25,13 @@ pub(super) struct WindowParameters {
 }
 
 impl LogKind {
-    /// The log behind a stream; `None` for snapshots.
+    /// The log behind a stream; `None` for snapshots and for events of our own.
     pub fn of(stream: StreamKind) -> Option<Self> {
         match stream {
             StreamKind::Audit => Some(Self::Audit),
             StreamKind::Content => Some(Self::Content),
             StreamKind::Ai => Some(Self::Ai),
-            StreamKind::Licenses => None,
+            StreamKind::Licenses | StreamKind::Forwarder => None,
         }
     }
 

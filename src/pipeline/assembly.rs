@@ -1,6 +1,6 @@
 //! From settings to parts: clients, pollers' parts, sinks and their streams. Nothing runs yet.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use thiserror::Error;
 
@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     config::settings::{OrgSettings, Settings, SinkSettings, StreamSettings},
     event::{OrgName, SinkName, StreamId, StreamKind},
+    forwarder,
     health::Health,
     journal::Journal,
     metrics::Metrics,
@@ -113,9 +114,10 @@ pub(super) fn sinks(settings: &[SinkSettings]) -> Result<Vec<ReadySink>, Assembl
     settings.iter().map(ready).collect()
 }
 
-/// Which streams each sink takes.
+/// Which streams each sink takes: those of Miro, and for each organisation the one of our own.
 pub(super) fn routes(streams: &[Collected], sinks: &[ReadySink]) -> Vec<(SinkName, Vec<StreamId>)> {
-    let taken =
-        |sink: &ReadySink| streams.iter().map(|one| one.stream.clone()).filter(|stream| sink.streams.contains(&stream.kind)).collect();
+    let own: BTreeSet<StreamId> = streams.iter().map(|one| forwarder::stream_of(&one.stream.org)).collect();
+    let all: Vec<StreamId> = streams.iter().map(|one| one.stream.clone()).chain(own).collect();
+    let taken = |sink: &ReadySink| all.iter().filter(|stream| sink.streams.contains(&stream.kind)).cloned().collect();
     sinks.iter().map(|sink| (sink.name.clone(), taken(sink))).collect()
 }

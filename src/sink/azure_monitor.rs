@@ -65,7 +65,8 @@ impl AzureMonitorSink {
 
     fn stream(&self, kind: StreamKind) -> &str {
         match kind {
-            StreamKind::Audit => &self.settings.audit_stream,
+            // Events of our own are shaped like audit events, so that no table has to be made for them.
+            StreamKind::Audit | StreamKind::Forwarder => &self.settings.audit_stream,
             StreamKind::Content => &self.settings.content_stream,
             StreamKind::Ai => &self.settings.ai_stream,
             StreamKind::Licenses => &self.settings.licenses_stream,

@@ -6,6 +6,8 @@
 //! With `include_events`, an event is taken if one of its names matches one of them; with `exclude_events`, it is left out if one of
 //! its names matches one of those, whatever is included. **An event without a readable name is always taken**, and so is a record whose
 //! id or time could not be read: a filter must not hide what nobody has understood.
+//!
+//! Events of our own are asked for by a key of their own, so a list of Miro's events to include does not leave them out.
 
 use super::names;
 use crate::{
@@ -25,7 +27,8 @@ impl Filter {
     /// From the settings, for events of that kind.
     pub fn new(settings: &FilterSettings, kind: StreamKind) -> Self {
         let globs = |patterns: &[String]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
-        Self { include: globs(&settings.include_events), exclude: globs(&settings.exclude_events), kind }
+        let include = if kind == StreamKind::Forwarder { Vec::new() } else { globs(&settings.include_events) };
+        Self { include, exclude: globs(&settings.exclude_events), kind }
     }
 
     /// Whether the sink takes the event.
@@ -147,6 +150,13 @@ mod tests {
         assert!(filter(&["request"], &[], StreamKind::Ai).takes(&old));
         assert!(!filter(&["request"], &[], StreamKind::Ai).takes(&new));
         assert!(filter(&["ai_*"], &[], StreamKind::Ai).takes(&new));
+    }
+
+    #[test]
+    fn events_of_our_own_are_only_left_out_by_an_exclude() {
+        let opened = event(r#"{"event":"miro_siem.gap_opened"}"#);
+        assert!(filter(&["board_*"], &[], StreamKind::Forwarder).takes(&opened));
+        assert!(!filter(&[], &["miro_siem.gap_*"], StreamKind::Forwarder).takes(&opened));
     }
 
     #[test]

@@ -127,6 +127,8 @@ pub(super) enum What {
     Item,
     /// What an AI interaction was about.
     Ai,
+    /// The collection of the stream in `object`, by us.
+    Collection,
 }
 
 /// What happened to it, in the words of ECS (`event.type`).
@@ -208,6 +210,16 @@ pub(super) const AI: Mapping = Mapping {
     severity: Severity::Informational,
     what: What::Ai,
     change: Effect::Access,
+};
+
+/// Events of our own, by `event`: what happens in the life of the application that collects.
+pub(super) const FORWARDER: &[Mapping] = rows! {
+    App What::Collection => {
+        "miro_siem.gap_opened" 99 Medium Info "Collection Gap Opened", "miro_siem.gap_closed" 99 Informational Info "Collection Gap Closed",
+        "miro_siem.gap_warning" 99 Medium Info "Collection Gap Near Retention",
+        "miro_siem.gap_partly_lost" 99 High Info "Collection Gap Partly Lost", "miro_siem.gap_lost" 99 High Info "Collection Gap Lost",
+        "miro_siem.heartbeat" 99 Informational Info "Heartbeat",
+    }
 };
 
 /// Audit events, by `event`.
@@ -320,6 +332,7 @@ pub(super) fn of<'a>(reading: &Reading<'_>) -> &'a Mapping {
         StreamKind::Content => CONTENT.iter().find(|row| row.name == key),
         StreamKind::Ai => Some(&AI),
         StreamKind::Licenses => None,
+        StreamKind::Forwarder => FORWARDER.iter().find(|row| row.name == key),
     };
     row.filter(|row| is_complete(row.what, reading)).unwrap_or(&UNMAPPED)
 }
@@ -327,7 +340,7 @@ pub(super) fn of<'a>(reading: &Reading<'_>) -> &'a Mapping {
 fn is_complete(what: What, reading: &Reading<'_>) -> bool {
     let object = &reading.object;
     match what {
-        What::Unknown | What::Policy(_) | What::Token(_) => true,
+        What::Unknown | What::Policy(_) | What::Token(_) | What::Collection => true,
         What::Session => reading.actor.is_known() || object.is_known(),
         What::Organization => object.is_known() || reading.org.is_known(),
         What::Member => object.is_known() && (reading.team.id.is_some() || reading.team.name.is_some()),
@@ -363,7 +376,7 @@ mod tests {
     fn every_name_has_one_row_and_every_activity_a_caption() {
         let names: HashSet<&str> = AUDIT.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), AUDIT.len());
-        for row in AUDIT.iter().chain(CONTENT).chain([&AI, &UNMAPPED]) {
+        for row in AUDIT.iter().chain(CONTENT).chain(FORWARDER).chain([&AI, &UNMAPPED]) {
             let is_other = row.class.activity(row.activity) == "Other";
             assert_eq!(is_other, row.activity == 99, "{}: activity {} has no caption", row.name, row.activity);
             assert!(row.other.is_empty() || is_other, "{}: only 99 has a caption of its own", row.name);

@@ -6,6 +6,7 @@
 //! | content | the item's type and `actionType`, such as `widget.delete`; and `actionType` alone |
 //! | ai | `eventType` (or `logType`), and `surface` (or `aiFeatureName`) |
 //! | licenses | none |
+//! | forwarder | `event`, such as `miro_siem.gap_opened` |
 //!
 //! Names are text as Miro sends it, of no closed set.
 
@@ -44,7 +45,7 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     fn names(&self, kind: StreamKind) -> Vec<Cow<'a, str>> {
         match kind {
-            StreamKind::Audit => text(self.event).into_iter().collect(),
+            StreamKind::Audit | StreamKind::Forwarder => text(self.event).into_iter().collect(),
             StreamKind::Content => {
                 let action = text(self.action_type);
                 let both = action.as_ref().zip(text(self.item_type)).map(|(action, item)| Cow::Owned(format!("{item}.{action}")));

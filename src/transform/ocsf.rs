@@ -25,6 +25,8 @@ use crate::{
 };
 
 const VERSION: &str = "1.8.0";
+/// Who speaks in events of our own.
+const OWN_NAME: &str = "miro-siem";
 /// Members that attributes hold, wholly.
 const PLACED: &[&str] = &["id", "createdBy", "actor", "createdAt", "actionTime", "storedAt", "event", "actionType", "state"];
 
@@ -129,7 +131,7 @@ fn write_metadata(metadata: &mut Object<'_>, event: &Event, reading: &Reading<'_
     });
     metadata.text("uid", Some(reading.id));
     metadata.text("log_name", Some(reading.stream.as_str()));
-    metadata.text("log_provider", Some("Miro"));
+    metadata.text("log_provider", Some(if reading.stream == StreamKind::Forwarder { OWN_NAME } else { "Miro" }));
     if extent == Extent::Minimal {
         metadata.flag("is_truncated", Some(true));
         return;
@@ -227,6 +229,11 @@ fn write_subject(record: &mut Object<'_>, what: What, reading: &Reading<'_>) {
         What::App => record.object("app", |app| {
             app.text("uid", object.id.as_deref());
             app.text("name", object.name.as_deref());
+        }),
+        What::Collection => record.object("app", |app| {
+            app.text("uid", Some(OWN_NAME));
+            app.text("name", Some(OWN_NAME));
+            app.object("feature", |feature| feature.text("name", object.name.as_deref()));
         }),
         What::Resource(kind) => record.objects("web_resources", [object], |object, web| write_named(web, object, kind)),
         What::Ai => record.objects("web_resources", [object], |object, web| write_named(web, object, object.kind.as_deref().unwrap_or(""))),

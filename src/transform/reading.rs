@@ -75,6 +75,7 @@ impl<'a> Reading<'a> {
         let members = Members::of(&event.raw);
         let (context, details) = (members.inside("context"), members.inside("details"));
         let is_content = stream == StreamKind::Content;
+        let is_like_audit = matches!(stream, StreamKind::Audit | StreamKind::Forwarder);
         let original_time = members.text(if is_content { "actionTime" } else { "createdAt" });
         // The time that AI interactions are listed by is the one of their storing.
         let own_time = original_time.as_deref().filter(|_| stream == StreamKind::Ai).and_then(|text| Timestamp::parse(text).ok());
@@ -95,7 +96,7 @@ impl<'a> Reading<'a> {
             stored: members.text("storedAt").and_then(|text| Timestamp::parse(&text).ok()),
             session: members.text("sessionId").or_else(|| members.inside("session").text("id")),
             feature: members.text("surface").or_else(|| members.text("aiFeatureName")),
-            actor: Party::of(&members.inside(if stream == StreamKind::Audit { "createdBy" } else { "actor" })),
+            actor: Party::of(&members.inside(if is_like_audit { "createdBy" } else { "actor" })),
             object,
             grantee: Party { id: details.text("userId"), email: details.text("email"), ..Party::default() },
             board: members.text("contentId"),

@@ -109,6 +109,10 @@ fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
         &["sinks.s.filter.exclude_event: unknown key; did you mean \"exclude_events\"?"],
     );
     check_sink(
+        "type = 'stdout'\nstreams = ['audit', 'forwarder']",
+        &["sinks.s.streams[1]: is no stream to choose here; set forwarder_events = true for miro-siem's own events"],
+    );
+    check_sink(
         "type = 'stdout'\nstreams = ['licenses']",
         &["sinks.s.streams[0]: the stream \"licenses\" is not supported by this version yet"],
     );

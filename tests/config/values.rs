@@ -257,7 +257,7 @@ fn tokens_belong_to_organisations_and_streams() {
 #[test]
 fn common_defaults_of_sinks_are_those_of_the_reference() {
     let sink = sink("type = 'stdout'");
-    assert_eq!(sink.streams, StreamKind::ALL);
+    assert_eq!(sink.streams, StreamKind::OF_MIRO);
     assert_eq!((sink.format, sink.provenance), (Format::Raw, Provenance::On));
     assert_eq!((sink.batch_events_max, sink.batch_bytes_max), (None, None));
     assert_eq!((sink.flush_interval, sink.timeout), (Duration::from_secs(1), Duration::from_secs(30)));
@@ -272,6 +272,8 @@ fn common_keys_of_sinks_are_read() {
          filter = { include_events = ['board_*'], exclude_events = ['board_opened'] }",
     );
     assert_eq!(sink.streams, [StreamKind::Audit, StreamKind::Content]);
+    let own = self::sink("type = 'stdout'\nstreams = ['audit']\nforwarder_events = true");
+    assert_eq!(own.streams, [StreamKind::Audit, StreamKind::Forwarder]);
     assert_eq!(sink.provenance, Provenance::Off);
     assert_eq!((sink.batch_events_max, sink.batch_bytes_max), (Some(7), Some(65_536)));
     assert_eq!((sink.filter.include_events, sink.filter.exclude_events), (vec!["board_*".to_owned()], vec!["board_opened".to_owned()]));

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use miro_siem::forwarder::{Notice, OwnEvent};
+
 use super::*;
 
 /// A history that is long enough to have every name and every oddity in it.
@@ -98,7 +100,24 @@ fn make() -> Vec<(StreamKind, Event)> {
     samples.extend(odd().into_iter().flat_map(|raw| {
         [StreamKind::Audit, StreamKind::Content, StreamKind::Ai].map(|kind| (kind, event(raw.as_bytes().to_vec(), None, None)))
     }));
+    samples.extend(own().into_iter().map(|event| (StreamKind::Forwarder, event)));
     samples
+}
+
+/// Events of our own, one of each name, and one of a name that nobody knows.
+fn own() -> Vec<Event> {
+    let stream = stream(StreamKind::Audit);
+    let names = ["gap_opened", "gap_closed", "gap_warning", "gap_partly_lost", "gap_lost", "heartbeat", "of_a_later_version"];
+    let at = Timestamp::parse("2026-03-01T00:04:59.999Z").expect("a time");
+    let details = serde_json::json!({
+        "stream": "audit", "from": "2026-02-28T21:00:00.000Z", "to": "2026-03-01T00:04:00.000Z", "seconds": 11_040,
+        "cause": "fetch the audit log: HTTP 503 | try again = later", "mend": "nothing to do: it is collected as soon as Miro answers",
+    });
+    let made = names.iter().zip([Some("3074457345821141000"), None].into_iter().cycle()).map(|(name, org_id)| {
+        let own = OwnEvent::new(&Notice { name, stream: &stream, key: "17/18", at }, org_id, &details);
+        Event { id: own.id().clone(), ..event(own.raw().to_vec(), None, Some(own.at())) }
+    });
+    made.collect()
 }
 
 fn odd() -> Vec<String> {

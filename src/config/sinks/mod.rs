@@ -98,6 +98,12 @@ impl FromText for Pattern {
 const TYPE: Key<TypeName, Required> = Key::required("type", "\"splunk_hec\"", "What kind of receiver it is; the types are below.");
 const STREAMS: Key<Vec<StreamKind>, Optional> = Key::optional("streams", "[\"audit\", \"content\"]", "all", "Which streams it takes.")
     .limited("of at least one stream", |streams| !streams.is_empty());
+const FORWARDER_EVENTS: Key<bool, Defaulted> = Key::defaulted(
+    "forwarder_events",
+    "false",
+    "Whether it takes miro-siem's own events too: gaps that open, close or are lost, warnings before Miro's retention ends, heartbeats. They \
+     are shaped like audit events, of the stream `forwarder` and the category `miro_siem`; of the filter, only exclude_events is about them.",
+);
 const FORMAT: Key<Format, Defaulted> = Key::defaulted(
     "format",
     "raw",
@@ -145,6 +151,7 @@ const TLS: Key<TlsSettings, Optional> = Key::optional(
 pub(super) const COMMON_KEYS: Keys = &[
     &TYPE,
     &STREAMS,
+    &FORWARDER_EVENTS,
     &FORMAT,
     &PROVENANCE,
     &FILTER,
@@ -226,15 +233,17 @@ fn common(
 ) -> Result<impl FnOnce(SinkName, SinkKindSettings) -> SinkSettings + use<>, Faulty> {
     let (streams, format, provenance, filter) = (table.take(&STREAMS), format(table, kind), table.take(&PROVENANCE), table.take(&FILTER));
     let (events_max, bytes_max, flush) = (table.take(&BATCH_EVENTS_MAX), table.take(&BATCH_BYTES_MAX), table.take(&FLUSH_INTERVAL));
-    let (timeout, waits, tls) = (table.take(&TIMEOUT), retry_waits(table), tls(table, kind, global));
-    let (streams, format, filter) = (streams?.unwrap_or_else(|| StreamKind::ALL.to_vec()), format?, filter?.unwrap_or_default());
+    let (timeout, waits, tls, forwarder_events) =
+        (table.take(&TIMEOUT), retry_waits(table), tls(table, kind, global), table.take(&FORWARDER_EVENTS));
+    let (streams, format, filter) = (streams?.unwrap_or_else(|| StreamKind::OF_MIRO.to_vec()), format?, filter?.unwrap_or_default());
+    let own = forwarder_events?.then_some(StreamKind::Forwarder);
     let provenance = provenance?.unwrap_or(kind.provenance);
     let (batch_events_max, batch_bytes_max) = (events_max?, bytes_max?.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX)));
     let (flush_interval, timeout, (retry_initial, retry_max), tls) = (flush?, timeout?, waits?, tls?);
     Ok(move |name, kind| SinkSettings {
         name,
         kind,
-        streams: in_order(&streams),
+        streams: in_order(&streams).into_iter().chain(own).collect(),
         format,
         provenance,
         filter,
@@ -250,7 +259,7 @@ fn common(
 
 /// Each kind once, in the order in which they are shown.
 fn in_order(streams: &[StreamKind]) -> Vec<StreamKind> {
-    StreamKind::ALL.into_iter().filter(|kind| streams.contains(kind)).collect()
+    StreamKind::OF_MIRO.into_iter().filter(|kind| streams.contains(kind)).collect()
 }
 
 /// The formats that are no JSON are for receivers that expect them; nobody else could read them.

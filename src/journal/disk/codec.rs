@@ -65,6 +65,7 @@ impl Encode for Vec<u8> {
             StreamKind::Content => 2,
             StreamKind::Ai => 3,
             StreamKind::Licenses => 4,
+            StreamKind::Forwarder => 5,
         });
     }
 
@@ -154,6 +155,7 @@ impl<'a> Decoder<'a> {
             2 => StreamKind::Content,
             3 => StreamKind::Ai,
             4 => StreamKind::Licenses,
+            5 => StreamKind::Forwarder,
             _ => return Err(Malformed("it names a stream of an unknown kind")),
         };
         Ok(StreamId::new(org, kind))

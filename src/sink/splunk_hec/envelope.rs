@@ -78,6 +78,7 @@ fn default_sourcetype(kind: StreamKind) -> &'static str {
         StreamKind::Content => "miro:content",
         StreamKind::Ai => "miro:ai",
         StreamKind::Licenses => "miro:licenses",
+        StreamKind::Forwarder => "miro:forwarder",
     }
 }
 
