@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use thiserror::Error;
 
-use crate::{config::settings::TlsSettings, event::Timestamp};
+use crate::{
+    config::settings::{AdminTls, TlsSettings},
+    event::Timestamp,
+};
 
 /// Tells receivers who is calling.
 pub const USER_AGENT: &str = concat!("miro-siem/", env!("CARGO_PKG_VERSION"));
@@ -64,12 +67,77 @@ pub fn http_client(tls: &TlsSettings, timeout: Duration) -> Result<reqwest::Clie
         .map_err(|error| TlsError::Setup(describe(&error)))
 }
 
-/// A client for the daemon's own admin endpoint, which is never behind a proxy.
-pub fn local_client(timeout: Duration) -> Result<reqwest::Client, TlsError> {
-    // A TLS set-up although it is plain HTTP: the library's own fails where the system has no certificates.
+/// A client for the daemon's own admin endpoint, which is never behind a proxy. With a certificate, that very one is expected: whatever
+/// names it is for, and whoever has signed it. Without any timeout, because some answers have no end.
+pub fn local_client(certificate: Option<&AdminTls>) -> Result<reqwest::Client, TlsError> {
+    // A TLS set-up although it may be plain HTTP: the library's own fails where the system has no certificates.
+    let mut config = client_tls(&TlsSettings::default())?;
+    if let Some(certificate) = certificate {
+        config.dangerous().set_certificate_verifier(std::sync::Arc::new(Expected::of(certificate)?));
+    }
+    let builder = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).no_proxy();
+    builder.tls_backend_preconfigured(config).build().map_err(|error| TlsError::Setup(describe(&error)))
+}
+
+/// A client for the daemon's unix socket.
+pub fn socket_client(path: &Path) -> Result<reqwest::Client, TlsError> {
     let config = client_tls(&TlsSettings::default())?;
-    let builder = reqwest::Client::builder().user_agent(USER_AGENT).timeout(timeout).no_proxy().tls_backend_preconfigured(config);
-    builder.build().map_err(|error| TlsError::Setup(describe(&error)))
+    let builder = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).unix_socket(path.to_owned());
+    builder.tls_backend_preconfigured(config).build().map_err(|error| TlsError::Setup(describe(&error)))
+}
+
+/// Takes one certificate and no other.
+#[derive(Debug)]
+struct Expected {
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    algorithms: rustls::crypto::WebPkiSupportedAlgorithms,
+}
+
+impl Expected {
+    fn of(files: &AdminTls) -> Result<Self, TlsError> {
+        let wanted = || TlsError::Content { path: files.cert_file.display().to_string(), wanted: "certificate" };
+        let certificate = certificates(&files.cert_file)?.into_iter().next().ok_or_else(wanted)?;
+        Ok(Self { certificate, algorithms: rustls::crypto::ring::default_provider().signature_verification_algorithms })
+    }
+}
+
+impl rustls::client::danger::ServerCertVerifier for Expected {
+    fn verify_server_cert(
+        &self,
+        shown: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        if *shown == self.certificate {
+            Ok(rustls::client::danger::ServerCertVerified::assertion())
+        } else {
+            Err(rustls::Error::General("it shows another certificate than the one in admin.tls".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &rustls::pki_types::CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &rustls::pki_types::CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
 
 /// The rustls configuration for outgoing connections, without ALPN.
@@ -89,6 +157,17 @@ pub fn client_tls(tls: &TlsSettings) -> Result<rustls::ClientConfig, TlsError> {
         (None, None) => Ok(builder.with_no_client_auth()),
         _ => Err(TlsError::Half),
     }
+}
+
+/// The rustls configuration that the admin endpoint is served with: HTTP/1.1, no client certificates.
+pub fn server_tls(tls: &AdminTls) -> Result<rustls::ServerConfig, TlsError> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let setup = |error: rustls::Error| TlsError::Setup(error.to_string());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(setup)?;
+    let (chain, key) = (certificates(&tls.cert_file)?, private_key(&tls.key_file)?);
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(setup)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// The system's own verification; `None` where the system has no certificates, as in an image without any files.

@@ -1,22 +1,42 @@
 //! The HTTP side of the admin endpoint.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{DefaultBodyLimit, Extension, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
+use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::{page, status::Status};
-use crate::config::Secret;
+use super::{
+    Control, Listeners, api,
+    guard::{Gives, Peer, Refusal, Rules, is_change},
+    listen, page,
+    status::Status,
+};
+use crate::config::settings::AdminSettings;
+
+/// Everything that is sent here fits a screen.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// From the end of a request's head to the beginning of its answer; a body that comes in drops is cut off with it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Whoever tries tokens in a loop fills no disk with log lines.
+const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(10);
+/// The page needs its own styles and nothing from elsewhere.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What the endpoint answers from.
 #[derive(Clone)]
@@ -25,73 +45,104 @@ pub struct AdminParts {
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     /// Makes the Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Asked for where it is set.
-    pub token: Option<Secret>,
+    /// What can be changed.
+    pub control: Control,
 }
 
 impl fmt::Debug for AdminParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminParts").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("AdminParts").field("control", &self.control).finish_non_exhaustive()
     }
 }
 
-/// Binds the address, so that a port in use is an error at the start.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
 /// Serves until `stop` is cancelled.
-pub async fn serve(listener: TcpListener, parts: AdminParts, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(parts)).with_graceful_shutdown(stop.cancelled_owned()).await
+pub async fn serve(listeners: Listeners, settings: &AdminSettings, parts: AdminParts, stop: CancellationToken) {
+    listen::serve(listeners, router(settings, parts), stop).await;
 }
 
-fn router(parts: AdminParts) -> Router {
-    Router::new()
+fn router(settings: &AdminSettings, parts: AdminParts) -> Router {
+    let gate = Gate { rules: Arc::new(Rules::new(settings)), told: Arc::default() };
+    let state = Router::new()
         .route("/", get(front_page))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status))
-        .layer(middleware::from_fn_with_state(parts.clone(), guard))
-        .with_state(parts)
+        .merge(api::changes())
+        .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state((gate.clone(), Gives::State), guard));
+    let events = api::events().layer(middleware::from_fn_with_state((gate, Gives::Events), guard));
+    state.merge(events).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(parts)
 }
 
-/// Asks for the token, compared in constant time, and keeps answers out of caches and frames.
-async fn guard(State(parts): State<AdminParts>, request: Request, next: Next) -> Response {
-    let mut response = match refused(&parts, request.headers()) {
-        None => next.run(request).await,
-        Some(refusal) => refusal,
+/// The rules, and when a refused change was last logged.
+#[derive(Clone, Debug)]
+struct Gate {
+    rules: Arc<Rules>,
+    told: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Judges a request, logs it where it changes something, and keeps answers out of caches, frames and other pages.
+async fn guard(State((gate, gives)): State<(Gate, Gives)>, Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
+    let change = is_change(request.method()).then(|| format!("{} {}", request.method(), request.uri().path()));
+    let is_api = request.uri().path().starts_with("/api/");
+    let (head, body) = request.into_parts();
+    let mut response = match gate.rules.judge(peer, &head, gives) {
+        Ok(()) => {
+            let answering = tokio::time::timeout(ANSWER_TIMEOUT, next.run(Request::from_parts(head, body)));
+            let response = answering.await.unwrap_or_else(|_| (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response());
+            if let Some(change) = change {
+                info!(caller = %peer, change, status = response.status().as_u16(), "a change was asked for through the admin endpoint");
+            }
+            response
+        }
+        Err(refusal) => {
+            if let Some(change) = change {
+                gate.tell(peer, &change, &refusal);
+            }
+            refused(refusal, is_api)
+        }
     };
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    headers.insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
-/// `None` where the request may pass, else what it is answered.
-fn refused(parts: &AdminParts, headers: &HeaderMap) -> Option<Response> {
-    let token = parts.token.as_ref()?;
-    let Ok(wanted) = token.read() else {
-        return Some((StatusCode::INTERNAL_SERVER_ERROR, "admin.token cannot be read; see `miro-siem check`\n").into_response());
-    };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-    // Digests of equal length, compared whole: how long it takes says nothing about the token.
-    let same = given.is_some_and(|given| {
-        let (given, wanted) = (Sha256::digest(given.trim()), Sha256::digest(wanted.expose_secret()));
-        given.iter().zip(wanted.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
-    });
-    if same {
-        return None;
+impl Gate {
+    fn tell(&self, peer: Peer, change: &str, refusal: &Refusal) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= REFUSALS_LOGGED_EVERY) {
+            *told = Some(Instant::now());
+            warn!(caller = %peer, change, status = refusal.status.as_u16(), reason = refusal.why, "a change was refused at the admin endpoint");
+        }
     }
-    let ask = [(header::WWW_AUTHENTICATE, "Bearer realm=\"miro-siem\"")];
-    Some((StatusCode::UNAUTHORIZED, ask, "send the header `Authorization: Bearer <admin.token>`\n").into_response())
 }
 
-/// The token of an Authorization header; a scheme has no case (RFC 9110 section 11.1).
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+fn refused(refusal: Refusal, is_api: bool) -> Response {
+    let Refusal { status, why, socket } = refusal;
+    let mut headers = HeaderMap::new();
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"miro-siem\""));
+    }
+    if is_api {
+        let socket = socket.as_deref().map(PathBuf::from).map(|path| path.display().to_string());
+        (status, headers, Json(json!({ "error": why, "socket": socket }))).into_response()
+    } else {
+        (status, headers, why + "\n").into_response()
+    }
+}
+
+async fn nothing_here() -> Response {
+    (StatusCode::NOT_FOUND, "there is nothing here; try /, /healthz, /readyz, /metrics and /api/v1/status\n").into_response()
 }
 
 async fn front_page(State(parts): State<AdminParts>) -> Html<String> {
@@ -126,17 +177,4 @@ async fn metrics_text(State(parts): State<AdminParts>) -> Response {
 
 async fn status(State(parts): State<AdminParts>) -> Json<Status> {
     Json((parts.status)())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bearer;
-
-    #[test]
-    fn the_scheme_has_no_case_and_is_asked_for() {
-        assert_eq!(bearer("Bearer abc"), Some("abc"));
-        assert_eq!(bearer("bearer abc"), Some("abc"));
-        assert_eq!(bearer("Basic abc"), None);
-        assert_eq!(bearer("abc"), None);
-    }
 }

@@ -7,6 +7,7 @@ use miro_simulator::{SimConfig, Simulator};
 
 use super::{Exit, LogOptions, fail, logging, readable::ReadableStdout, report};
 use crate::{
+    admin::control::LogLevel,
     config::{
         Secret, Settings,
         settings::{
@@ -43,21 +44,24 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, log: &LogOptions) -> Exit {
-    if let Err(problem) = logging::init(log, LOG_LEVEL) {
-        report(&format!("error: {problem}"));
-        return Exit::Usage;
-    }
-    match super::runtime().context("failed to start the runtime").and_then(|runtime| runtime.block_on(demo(options))) {
+    let log = match logging::init(log, LOG_LEVEL) {
+        Ok(log) => log,
+        Err(problem) => {
+            report(&format!("error: {problem}"));
+            return Exit::Usage;
+        }
+    };
+    match super::runtime().context("failed to start the runtime").and_then(|runtime| runtime.block_on(demo(options, log))) {
         Ok(_) => Exit::Fine,
         Err(error) => fail(&error),
     }
 }
 
-async fn demo(options: &Options) -> anyhow::Result<Outcome> {
+async fn demo(options: &Options, log: Arc<dyn LogLevel>) -> anyhow::Result<Outcome> {
     let simulator = Simulator::start(organisation(options)).await.context("failed to start the simulator")?;
     let state = tempfile::Builder::new().prefix("miro-siem-demo-").tempdir().context("failed to make a directory for the demo's state")?;
     let settings = settings(options, &simulator, &state.path().join("state")).await?;
-    let mut parts = pipeline::Parts::new(settings);
+    let mut parts = pipeline::Parts { log: Some(log), ..pipeline::Parts::new(settings) };
     let stop = Stop::new();
     parts.sinks.push(terminal(stop.clone()));
     let signals = Signals::listen().context("failed to listen for signals")?;
@@ -115,7 +119,13 @@ async fn settings(options: &Options, simulator: &miro_simulator::Running, state:
     let token = simulator.sim().auth().token("admin").context("the simulator has no token")?;
     Ok(Settings {
         state: StateSettings { dir: state.to_owned(), journal_bytes_max: JOURNAL_BYTES_MAX, drain_timeout: Duration::from_secs(5) },
-        admin: AdminSettings { listen: Some(free(options.listen).await), token: None },
+        admin: AdminSettings {
+            listen: Some(free(options.listen).await),
+            socket: Some(state.join("admin.sock")),
+            token: None,
+            tls: None,
+            hosts: Vec::new(),
+        },
         tls: TlsSettings::default(),
         orgs: vec![OrgSettings {
             name: OrgName::new("demo"),

@@ -12,6 +12,7 @@ mod daemon;
 mod dead_letters;
 mod demo;
 mod gaps;
+mod log_level;
 mod logging;
 mod man;
 mod readable;
@@ -100,6 +101,8 @@ enum Command {
     Status(status::Options),
     /// List what is known not to be collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
+    /// Show or change how much the running daemon logs, without a restart
+    LogLevel(log_level::Options),
     /// List, show and export the events that a receiver refused
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options, &cli.log),
         Command::Status(options) => status::run(&options),
         Command::Gaps(options) => gaps::run(&options),
+        Command::LogLevel(options) => log_level::run(&options),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Completions(options) => completions::run(&options),
         Command::Man(options) => man::run(&options),

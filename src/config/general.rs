@@ -1,17 +1,20 @@
 //! `[state]`, `[admin]` and `[tls]`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value as Json;
 
 use super::{
     Secret,
-    key::{Defaulted, Key, Keys, Optional},
+    key::{Defaulted, Key, Keys, Optional, Required},
     node::Node,
     problem::Faulty,
-    scalar::{ByteSize, Listen},
+    scalar::{ByteSize, HostName, Listen, SocketPath},
     schema,
-    settings::{AdminSettings, StateSettings, TlsSettings},
+    settings::{AdminSettings, AdminTls, StateSettings, TlsSettings},
     table::{At, Table},
     value::Value,
 };
@@ -54,26 +57,88 @@ const LISTEN: Key<Listen, Defaulted> = Key::defaulted(
     "127.0.0.1:9494",
     "Where /healthz, /readyz, /metrics and the status page are served; \"off\" for nowhere. Any address but loopback needs `token`.",
 );
+const SOCKET: Key<SocketPath, Optional> = Key::optional(
+    "socket",
+    "\"/run/miro-siem/admin.sock\"",
+    "`admin.sock` in `state.dir`",
+    "A unix socket with the same answers, for the service's own user and root: commands use it first, and changes through it need no token.",
+);
 const ADMIN_TOKEN: Key<Secret, Optional> = Key::optional(
     "token",
     "{ file = \"/etc/miro-siem/admin.token\" }",
-    "no token is asked for, and only loopback addresses can be listened on",
-    "What callers of the admin endpoint send as `Authorization: Bearer …`.",
+    "only loopback addresses can be listened on; reading needs no token there, and changes and events are to be had over the socket only",
+    "What callers over TCP send as `Authorization: Bearer …`.",
+);
+const ADMIN_TLS: Key<AdminTls, Optional> = Key::optional(
+    "tls",
+    "{ cert_file = \"/etc/miro-siem/admin.pem\", key_file = \"/etc/miro-siem/admin.key\" }",
+    "`listen` speaks plain HTTP",
+    "The certificate that `listen` is served with. Changed files are taken up within seconds, without a restart.",
+);
+const HOSTS: Key<Vec<HostName>, Defaulted> = Key::defaulted(
+    "hosts",
+    "",
+    "Names under which browsers and scrapers reach `listen`, beside localhost and the address itself: a request for any other is refused, so \
+     that no foreign web page can use a name of its own for this address.",
 );
 
-pub(super) const ADMIN_KEYS: Keys = &[&LISTEN, &ADMIN_TOKEN];
+pub(super) const ADMIN_KEYS: Keys = &[&LISTEN, &SOCKET, &ADMIN_TOKEN, &ADMIN_TLS, &HOSTS];
 
-/// `[admin]`
-pub(super) fn admin(table: &Table<'_>) -> Result<AdminSettings, Faulty> {
+/// `[admin]`; the socket is in the state directory where it is left out.
+pub(super) fn admin(table: &Table<'_>, state_dir: Option<&Path>) -> Result<AdminSettings, Faulty> {
     table.refuse_unknown(&[ADMIN_KEYS], |_| None);
     let (listen, token) = (table.take(&LISTEN), table.take(&ADMIN_TOKEN));
+    let (socket, tls, hosts) = (socket(table, state_dir), table.take(&ADMIN_TLS), table.take(&HOSTS));
     let (listen, token) = (listen?.0, token?);
-    match listen {
-        Some(address) if !address.ip().is_loopback() && token.is_none() => Err(table.problem(
+    let is_open = listen.filter(|address| !address.ip().is_loopback());
+    if let Some(address) = is_open.filter(|_| token.is_none()) {
+        return Err(table.problem(
             "token",
             format!("is missing; admin.listen is {address}, and any address but loopback needs a token: token = {{ file = \"…\" }}"),
-        )),
-        _ => Ok(AdminSettings { listen, token }),
+        ));
+    }
+    let tls = tls?;
+    if let (Some(address), None, Some(node)) = (is_open, &tls, table.raw(LISTEN.name)) {
+        table.at.child(LISTEN.name).warning(node, format!("is {address} without admin.tls: the token travels in clear text"));
+    }
+    Ok(AdminSettings { listen, socket: socket?, token, tls, hosts: hosts?.into_iter().map(|host| host.0).collect() })
+}
+
+/// The socket's path; without a readable state directory, which has been told already, there is none.
+fn socket(table: &Table<'_>, state_dir: Option<&Path>) -> Result<Option<PathBuf>, Faulty> {
+    if let Some(SocketPath(chosen)) = table.take(&SOCKET)? {
+        return Ok(chosen);
+    }
+    let path = state_dir.map(|dir| dir.join(SOCKET_NAME));
+    match path.as_deref().and_then(SocketPath::too_long) {
+        Some(why) => Err(table.problem(SOCKET.name, format!("is {SOCKET_NAME} in state.dir unless another is chosen: {why}, or \"off\""))),
+        None => Ok(path),
+    }
+}
+
+/// The admin endpoint's socket in the state directory.
+const SOCKET_NAME: &str = "admin.sock";
+
+const ADMIN_CERT: Key<PathBuf, Required> =
+    Key::required("cert_file", "\"/etc/miro-siem/admin.pem\"", "The certificate chain, the endpoint's own first, PEM.");
+const ADMIN_KEY: Key<PathBuf, Required> = Key::required("key_file", "\"/etc/miro-siem/admin.key\"", "The key of `cert_file`, PEM.");
+const ADMIN_TLS_KEYS: Keys = &[&ADMIN_CERT, &ADMIN_KEY];
+
+impl Value for AdminTls {
+    const MEANT: &'static str = "a table of cert_file and key_file";
+
+    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
+        let table = Table::of_keys(at.clone(), node, ADMIN_TLS_KEYS)?;
+        let (cert_file, key_file) = (table.take(&ADMIN_CERT), table.take(&ADMIN_KEY));
+        Ok(Self { cert_file: cert_file?, key_file: key_file? })
+    }
+
+    fn sub_keys() -> Keys {
+        ADMIN_TLS_KEYS
+    }
+
+    fn form() -> Json {
+        schema::table(ADMIN_TLS_KEYS)
     }
 }
 

@@ -170,7 +170,10 @@ fn settings(report: &Report, root: &Node, state_dir: PathBuf) -> Result<Settings
     let table = Table::open(At::root(report), root)?;
     table.refuse_unlisted(&SECTIONS);
     let state = section(&table, "state").and_then(|state| general::state(&state, state_dir));
-    let admin = section(&table, "admin").and_then(|admin| general::admin(&admin));
+    let admin = section(&table, "admin").and_then(|admin| {
+        let dir = state.as_ref().ok().map(|state| state.dir.as_path());
+        general::admin(&admin, dir)
+    });
     let tls = table.raw("tls").map_or_else(|| Ok(TlsSettings::default()), |node| TlsSettings::read(&table.at.child("tls"), node));
     let orgs = orgs(&table);
     // A fault of [tls] is told once, not again at each sink.

@@ -1,6 +1,10 @@
 //! Values that are one word or number: texts, paths, numbers, durations, sizes, times, and words of closed sets.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     settings::{Compression, Format, Start},
@@ -174,6 +178,52 @@ impl FromText for Listen {
         }
         let numeric = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
         numeric.parse().map(|address| Self(Some(address))).map_err(|_| Unfit::Plainly)
+    }
+}
+
+/// `"off"` or the path of a unix socket.
+#[derive(Clone, Debug)]
+pub(super) struct SocketPath(pub(super) Option<PathBuf>);
+
+/// What `sun_path` of unix(7) holds, without the zero at its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+impl SocketPath {
+    /// Why no socket can be at that path; `None` where one can.
+    pub(super) fn too_long(path: &Path) -> Option<String> {
+        let bytes = path.as_os_str().len();
+        (bytes > SOCKET_PATH_BYTES_MAX).then(|| {
+            format!("it has {bytes} bytes, and the system takes at most {SOCKET_PATH_BYTES_MAX} for a socket; choose a shorter one")
+        })
+    }
+}
+
+impl FromText for SocketPath {
+    const MEANT: &'static str = "the path of a unix socket, or \"off\"";
+    const SHORT: &'static str = "a path, or \"off\"";
+    const SHOWN: bool = false;
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let path = PathBuf::from_text(text)?;
+        Self::too_long(&path).map_or(Ok(Self(Some(path))), |why| Err(Unfit::Because(why)))
+    }
+}
+
+/// The name of a host as a browser's address bar has it, without a port.
+#[derive(Clone, Debug)]
+pub(super) struct HostName(pub(super) String);
+
+impl FromText for HostName {
+    const MEANT: &'static str = "a host's name such as \"siem.example.com\" or its IP address, without a scheme and a port";
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        let is_address = bare.parse::<std::net::IpAddr>().is_ok();
+        let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if is_address || is_name { Ok(Self(bare.trim_end_matches('.').to_ascii_lowercase())) } else { Err(Unfit::Plainly) }
     }
 }
 

@@ -38,8 +38,23 @@ pub struct StateSettings {
 pub struct AdminSettings {
     /// `listen`; `None` for `"off"`.
     pub listen: Option<SocketAddr>,
+    /// `socket`; `None` for `"off"`.
+    pub socket: Option<PathBuf>,
     /// `token`: required for any address but loopback.
     pub token: Option<Secret>,
+    /// `tls`: what `listen` is served with; plain HTTP where it is left out.
+    pub tls: Option<AdminTls>,
+    /// `hosts`: names, in lower case, that a request may be addressed to beside the address itself.
+    pub hosts: Vec<String>,
+}
+
+/// `admin.tls`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminTls {
+    /// `cert_file`: the certificate chain, PEM.
+    pub cert_file: PathBuf,
+    /// `key_file`: its key, PEM.
+    pub key_file: PathBuf,
 }
 
 /// `[tls]`, `[sinks.<name>.tls]`

@@ -39,6 +39,12 @@ impl Look<'_> {
         if let Some(token) = &self.loaded.settings.admin.token {
             self.secret("admin.token", token);
         }
+        if let Some(tls) = &self.loaded.settings.admin.tls
+            && let Err(error) = net::server_tls(tls)
+        {
+            let problem = self.finding("admin.tls", error.to_string());
+            self.findings.problems.push(problem);
+        }
         self.tls("tls", &self.loaded.settings.tls);
     }
 

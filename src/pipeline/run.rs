@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -14,7 +14,7 @@ use super::{
     supervise::{Supervision, supervise},
 };
 use crate::{
-    admin,
+    admin::{self, control::LogLevel},
     clock::Clock,
     config::{Settings, settings::AdminSettings},
     event::{SinkName, StreamId},
@@ -49,12 +49,14 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Where every task says how it is doing.
     pub health: Health,
+    /// The process's log level, where it can be changed.
+    pub log: Option<Arc<dyn LogLevel>>,
 }
 
 impl Parts {
     /// What the settings say, on the machine's clock.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, sinks: Vec::new(), clock: Clock::system(), metrics: Metrics::new(), health: Health::new() }
+        Self { settings, sinks: Vec::new(), clock: Clock::system(), metrics: Metrics::new(), health: Health::new(), log: None }
     }
 }
 
@@ -77,13 +79,8 @@ pub enum RunError {
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
     /// The admin endpoint.
-    #[error("failed to listen on {address} (admin.listen): {source}; is another miro-siem running? Choose another port, or \"off\"")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
     /// The dead letters.
     #[error(transparent)]
     DeadLetters(#[from] DeadLetterError),
@@ -114,10 +111,10 @@ pub async fn run(parts: Parts, stop: Stop) -> Result<Outcome, RunError> {
 
 /// Starts a pipeline.
 pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
-    let Parts { settings, sinks: extra, clock, metrics, health } = parts;
+    let Parts { settings, sinks: extra, clock, metrics, health, log } = parts;
     let shared = Shared { clock: clock.clone(), health: health.clone(), metrics: metrics.clone() };
     let journal = open_journal(&settings).await?;
-    let listener = bind(&settings.admin).await?;
+    let listeners = admin::Listeners::bind(&settings.admin).await?;
     let streams = assembly::streams(&settings, &shared)?;
     let mut sinks = assembly::sinks(&settings.sinks)?;
     sinks.extend(extra);
@@ -139,8 +136,9 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let sources = spawn_sources(streams, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
-    let admin_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    spawn_admin(&mut services, listener, &settings.admin, &observer, &services_stop);
+    let admin_address = listeners.address();
+    let control = admin::Control { log, ..admin::Control::default() };
+    spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = sources.len(), sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
     notify(sd_notify::NotifyState::Ready);
@@ -226,11 +224,6 @@ async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError>
     Ok(Arc::new(journal))
 }
 
-async fn bind(settings: &AdminSettings) -> Result<Option<TcpListener>, RunError> {
-    let Some(address) = settings.listen else { return Ok(None) };
-    admin::bind(address).await.map(Some).map_err(|source| RunError::Admin { address, source })
-}
-
 fn spawn_sources(streams: Vec<Collected>, journal: &Arc<dyn Journal>, shared: &Shared, stop: &Stop) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for one in streams {
@@ -286,24 +279,17 @@ fn supervision(shared: &Shared) -> Supervision {
 
 fn spawn_admin(
     services: &mut JoinSet<()>,
-    listener: Option<TcpListener>,
+    listeners: admin::Listeners,
     settings: &AdminSettings,
     observer: &Observer,
+    control: admin::Control,
     stop: &CancellationToken,
 ) {
-    let Some(listener) = listener else { return };
     let (for_status, for_metrics) = (observer.clone(), observer.clone());
-    let parts = admin::AdminParts {
-        status: Arc::new(move || for_status.status()),
-        metrics: Arc::new(move || for_metrics.metrics_text()),
-        token: settings.token.clone(),
-    };
-    let stop = stop.clone();
-    services.spawn(async move {
-        if let Err(error) = admin::serve(listener, parts, stop).await {
-            error!(error = %error, "admin endpoint failed");
-        }
-    });
+    let parts =
+        admin::AdminParts { status: Arc::new(move || for_status.status()), metrics: Arc::new(move || for_metrics.metrics_text()), control };
+    let (settings, stop) = (settings.clone(), stop.clone());
+    services.spawn(async move { admin::serve(listeners, &settings, parts, stop).await });
 }
 
 /// Tells systemd's watchdog that the runtime still turns, at twice the rate that it asks for.

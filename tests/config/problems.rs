@@ -43,7 +43,7 @@ fn unknown_keys_are_refused_and_the_near_ones_named() {
     check_root("[sink.x]", "sink: unknown key; did you mean \"sinks\"?");
     check_root("[logging]", "logging: unknown key; known here: state, admin, tls, orgs, sinks");
     check_root("state = 3", "state: needs to be a table; found a whole number");
-    check_root("[admin]\nport = 9494", "admin.port: unknown key; known here: listen, token");
+    check_root("[admin]\nport = 9494", "admin.port: unknown key; known here: listen, socket, token, tls, hosts");
     check_root("[state]\njournalMax = '1GiB'", "state.journalMax: unknown key; did you mean \"journal_max\"?");
     check_root("[tls]\nca_fle = 'x'", "tls.ca_fle: unknown key; did you mean \"ca_file\"?");
     check_org(

@@ -235,6 +235,46 @@ fn the_admin_endpoint_can_be_moved_and_switched_off() {
 }
 
 #[test]
+fn the_admin_socket_is_in_the_state_directory_unless_it_is_elsewhere_or_off() {
+    let socket = |toml: &str| loaded(&format!("{ORG}{SINK}{toml}")).settings.admin.socket.map(|path| path.display().to_string());
+    assert_eq!(socket("").as_deref(), Some("/var/lib/miro-siem/admin.sock"));
+    assert_eq!(socket("[state]\ndir = '/srv/m'").as_deref(), Some("/srv/m/admin.sock"));
+    assert_eq!(socket("[admin]\nsocket = '/run/m/s'").as_deref(), Some("/run/m/s"));
+    assert_eq!(socket("[admin]\nsocket = 'off'"), None);
+    let (fits, long) = ("x".repeat(106), "x".repeat(107));
+    assert!(socket(&format!("[admin]\nsocket = '/{fits}'")).is_some());
+    let why = "it has 108 bytes, and the system takes at most 107 for a socket; choose a shorter one";
+    check_sink(
+        &format!("type = 'stdout'\n[admin]\nsocket = '/{long}'"),
+        &[&format!("admin.socket: needs the path of a unix socket, or \"off\"; found a text: {why}")],
+    );
+    let dir = "x".repeat(96);
+    check_sink(
+        &format!("type = 'stdout'\n[state]\ndir = '/{dir}'"),
+        &[&format!("admin.socket: is admin.sock in state.dir unless another is chosen: {why}, or \"off\"")],
+    );
+    assert_eq!(socket(&format!("[state]\ndir = '/{dir}'\n[admin]\nsocket = 'off'")), None);
+}
+
+#[test]
+fn the_admin_endpoint_has_a_certificate_and_names_of_its_own() {
+    let admin = |toml: &str| loaded(&format!("{ORG}{SINK}[admin]\n{toml}")).settings.admin;
+    assert_eq!(admin("hosts = ['SIEM.example.com.', '10.0.0.5', '[::2]']").hosts, ["siem.example.com", "10.0.0.5", "::2"]);
+    let tls = admin("tls = { cert_file = '/c', key_file = '/k' }").tls.expect("a certificate");
+    assert_eq!((tls.cert_file.to_str(), tls.key_file.to_str()), (Some("/c"), Some("/k")));
+    let problem = |toml: &str, expected: &str| check_sink(&format!("type = 'stdout'\n[admin]\n{toml}"), &[expected]);
+    problem("tls = { cert_file = '/c' }", "admin.tls.key_file: is missing; it needs a path: key_file = \"/etc/miro-siem/admin.key\"");
+    for wrong in ["https://siem.example.com", "siem.example.com:9494", "*.example.com", "a b"] {
+        let meant = "a host's name such as \"siem.example.com\" or its IP address, without a scheme and a port";
+        problem(&format!("hosts = ['{wrong}']"), &format!("admin.hosts[0]: needs {meant}; found {wrong:?}"));
+    }
+    let warnings = |toml: &str| loaded(&format!("{ORG}{SINK}[admin]\n{toml}")).warnings.iter().map(ToString::to_string).collect::<String>();
+    let open = "listen = '0.0.0.0:1'\ntoken = { env = 'T' }\n";
+    assert!(warnings(open).contains("the token travels in clear text"), "{}", warnings(open));
+    assert_eq!(warnings(&format!("{open}tls = {{ cert_file = '/c', key_file = '/k' }}")), "");
+}
+
+#[test]
 fn an_organisation_id_can_be_a_number_or_a_text() {
     let id = |written: &str| loaded(&format!("{SINK}[orgs.acme]\nid = {written}\ntoken = 'x'\naudit = {{}}")).settings.orgs[0].id.clone();
     assert_eq!(id("3074457345821141000").as_deref(), Some("3074457345821141000"));

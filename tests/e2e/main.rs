@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "the counts are part of what the tests show")]
 
+mod admin;
 mod cli;
 mod complete;
 mod daemon;

@@ -1,0 +1,177 @@
+//! What the endpoint can ask of the running process, and how that is said in JSON.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::event::{StreamId, TimeRange, Timestamp};
+
+/// The running process, as far as it can be steered: what a person changes goes through here, and through nothing else. A part that is not
+/// there is one that this process does not have, and its routes say so.
+///
+/// To add a part: a small trait and a member here, its routes in a file beside `api.rs`, merged into the router. The token, the log line
+/// and the limits come by themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Collecting ranges on request.
+    pub backfills: Option<Arc<dyn Backfills>>,
+    /// Events as they are collected.
+    pub events: Option<Arc<dyn Events>>,
+    /// How much is logged.
+    pub log: Option<Arc<dyn LogLevel>>,
+}
+
+/// Collecting ranges on request.
+pub trait Backfills: Send + Sync + fmt::Debug {
+    /// Asks for a range of a stream to be collected. Durable on return: a restart goes on with it.
+    fn request(&self, wanted: BackfillRequest) -> BoxFuture<'_, Result<BackfillStatus, ControlError>>;
+
+    /// Every backfill that is remembered, oldest first.
+    fn list(&self) -> Vec<BackfillStatus>;
+
+    /// Ends a backfill. What it has collected stays collected.
+    fn cancel<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BackfillStatus, ControlError>>;
+}
+
+/// Events as they are collected.
+pub trait Events: Send + Sync + fmt::Debug {
+    /// Follows the journal. Holds up nothing: a receiver that is not read is cut loose, see [`Tailed::End`].
+    fn tail(&self, wanted: TailRequest) -> Result<mpsc::Receiver<Tailed>, ControlError>;
+}
+
+/// The process's log level.
+pub trait LogLevel: Send + Sync + fmt::Debug {
+    /// The directives that hold now, and those that it was started with.
+    fn directives(&self) -> LogDirectives;
+
+    /// Makes these directives hold; those for single modules only are put over what holds. Answers what is wrong with them.
+    fn set(&self, directives: &str) -> Result<LogDirectives, String>;
+
+    /// Makes those hold that the process was started with.
+    fn reset(&self) -> LogDirectives;
+}
+
+/// How much is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogDirectives {
+    /// What holds now.
+    pub directives: String,
+    /// What the process was started with.
+    pub started_with: String,
+}
+
+/// Why something is not done, in words for the person who asked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ControlError {
+    /// There is no such thing.
+    #[error("{0}")]
+    Unknown(String),
+    /// It makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be done now.
+    #[error("{0}")]
+    Conflict(String),
+    /// It failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A range of a stream that is to be collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackfillRequest {
+    /// The stream.
+    pub stream: StreamId,
+    /// The first instant.
+    pub from: Timestamp,
+    /// The first instant after it; now where it is left out.
+    pub to: Option<Timestamp>,
+}
+
+/// A backfill, as the API tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackfillStatus {
+    /// What it is asked for by.
+    pub id: String,
+    /// The organisation's configured name.
+    pub org: String,
+    /// The kind of stream.
+    pub stream: String,
+    /// The first instant.
+    pub from: String,
+    /// The first instant after it.
+    pub to: String,
+    /// How far it is.
+    pub state: BackfillState,
+    /// How much time it covers.
+    pub range_secs: f64,
+    /// How much of that is collected.
+    pub collected_secs: f64,
+    /// New events that it has collected, where they are counted.
+    pub events: Option<u64>,
+    /// What is to be known about it: that its range was cut, or why it has failed.
+    pub note: Option<String>,
+}
+
+/// How far a backfill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackfillState {
+    /// It is worked on, or waits for its turn.
+    Running,
+    /// All of its range is collected.
+    Done,
+    /// Somebody has ended it.
+    Cancelled,
+    /// A part of its range cannot be collected any more.
+    Failed,
+}
+
+impl BackfillState {
+    /// Whether nothing more will happen.
+    pub fn is_over(self) -> bool {
+        self != Self::Running
+    }
+
+    /// The name in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How much of a range is collected, as seconds of the whole and of the part.
+pub fn lengths(range: TimeRange, missing: &[TimeRange]) -> (f64, f64) {
+    let whole = range.length().as_secs_f64();
+    let left: f64 = missing.iter().map(|part| part.length().as_secs_f64()).sum();
+    (whole, (whole - left).max(0.0))
+}
+
+/// Which events are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TailRequest {
+    /// Only of this organisation.
+    pub org: Option<String>,
+    /// Only of this kind of stream.
+    pub stream: Option<String>,
+    /// Only those with a name that matches; see the filter of sinks.
+    pub event: Option<String>,
+    /// Those that were collected since then first, as far as the journal still holds them.
+    pub since: Option<Timestamp>,
+}
+
+/// What comes over a tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tailed {
+    /// Records of the `raw` format, one per line.
+    Lines(bytes::Bytes),
+    /// The last thing that comes, and why.
+    End(String),
+}
