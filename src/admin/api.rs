@@ -47,12 +47,37 @@ impl IntoResponse for ControlError {
     }
 }
 
-/// What a body says, or why it says nothing.
-fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Response> {
-    body.map(|Json(body)| body).map_err(|rejection| {
-        let error = json!({ "error": format!("the request cannot be read: {}", rejection.body_text()) });
-        (rejection.status(), Json(error)).into_response()
-    })
+/// Why a route gives no answer.
+#[derive(Debug)]
+enum ApiError {
+    /// The body cannot be read.
+    Body(JsonRejection),
+    /// What it asks for is not done.
+    Control(ControlError),
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Body(rejection)
+    }
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Body(rejection) => {
+                let error = json!({ "error": format!("the request cannot be read: {}", rejection.body_text()) });
+                (rejection.status(), Json(error)).into_response()
+            }
+            Self::Control(error) => error.into_response(),
+        }
+    }
 }
 
 /// What `POST /api/v1/backfills` takes.
@@ -93,10 +118,9 @@ async fn backfill(State(parts): State<AdminParts>, Path(id): Path<String>) -> Re
     found.map(Json).ok_or_else(|| ControlError::Unknown(format!("there is no backfill {id:?}")))
 }
 
-async fn request_backfill(State(parts): State<AdminParts>, body: Result<Json<BackfillBody>, JsonRejection>) -> Result<Response, Response> {
-    let wanted = read(body)?.wanted().map_err(IntoResponse::into_response)?;
-    let engine = engine(&parts).map_err(IntoResponse::into_response)?;
-    let status = engine.request(wanted).await.map_err(IntoResponse::into_response)?;
+async fn request_backfill(State(parts): State<AdminParts>, body: Result<Json<BackfillBody>, JsonRejection>) -> Result<Response, ApiError> {
+    let Json(body) = body?;
+    let status = engine(&parts)?.request(body.wanted()?).await?;
     Ok((StatusCode::CREATED, Json(status)).into_response())
 }
 
@@ -121,10 +145,12 @@ async fn log_level(State(parts): State<AdminParts>) -> Result<Json<LogDirectives
     log(&parts).map(|log| Json(log.directives()))
 }
 
-async fn set_log_level(State(parts): State<AdminParts>, body: Result<Json<LogLevelBody>, JsonRejection>) -> Result<Response, Response> {
-    let body = read(body)?;
-    let set = log(&parts).and_then(|log| log.set(&body.directives).map_err(ControlError::Invalid));
-    Ok(set.map(Json).into_response())
+async fn set_log_level(
+    State(parts): State<AdminParts>,
+    body: Result<Json<LogLevelBody>, JsonRejection>,
+) -> Result<Json<LogDirectives>, ApiError> {
+    let Json(body) = body?;
+    Ok(Json(log(&parts)?.set(&body.directives).map_err(ControlError::Invalid)?))
 }
 
 async fn reset_log_level(State(parts): State<AdminParts>) -> Result<Json<LogDirectives>, ControlError> {

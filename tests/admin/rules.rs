@@ -21,12 +21,14 @@ fn expect(reply: &Reply, status: u16, words: &str) {
     assert!(reply.text.contains(words), "{words:?} is not in {}", reply.text);
 }
 
-/// Every rule over TCP: `(token configured, method, path, headers, body, status, words of the answer)`.
+/// The endpoint, method, path, headers and body of a request; the status and words of its answer.
+type Row<'a> = (&'a Endpoint, &'a str, &'a str, &'a [&'a str], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn over_tcp_each_request_gets_what_the_rules_say() {
     let (open, closed) = (Endpoint::start(None).await, Endpoint::start(Some(TOKEN)).await);
     let (local, own, wrong) = (host("localhost"), auth(TOKEN), auth("wrong"));
-    let rows: &[(&Endpoint, &str, &str, &[&str], &str, u16, &str)] = &[
+    let rows: &[Row<'_>] = &[
         (&open, "GET", "/healthz", &[&local], "", 200, "ok"),
         (&open, "GET", "/api/v1/status", &[&local], "", 200, "\"pid\":7"),
         (&open, "GET", "/api/v1/log-level", &[&local], "", 200, "info"),

@@ -1,6 +1,6 @@
 //! The endpoint's own certificate.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use miro_siem::{
     admin::Listeners,
@@ -26,7 +26,8 @@ fn with_tls(dir: &Path) -> AdminSettings {
 async fn ask(endpoint: &Endpoint, files: &AdminTls) -> Result<String, String> {
     let client = net::local_client(Some(files)).expect("a client");
     let answer = client.get(format!("https://127.0.0.1:{}/healthz", endpoint.port)).send().await.map_err(|error| net::describe(&error))?;
-    answer.text().await.map_err(|error| net::describe(&error))
+    let body = net::read_body(answer, 1024, Duration::from_secs(10)).await.map_err(|fault| format!("{fault:?}"))?;
+    String::from_utf8(body.into()).map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -70,7 +71,7 @@ async fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
 /// Longer than the files are left alone. Sockets are real, so the clock is stopped only for this.
 async fn pass_time() {
     tokio::time::pause();
-    tokio::time::advance(std::time::Duration::from_secs(6)).await;
+    tokio::time::advance(Duration::from_secs(6)).await;
     tokio::time::resume();
 }
 
