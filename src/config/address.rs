@@ -12,7 +12,6 @@ use super::{
     problem::Faulty,
     settings::SyslogTransport,
     table::At,
-    unsupported,
     value::{FromText, Unfit, Value},
 };
 
@@ -108,19 +107,18 @@ pub(super) struct SyslogAddress {
 }
 
 impl FromText for SyslogAddress {
-    const MEANT: &'static str = "an address such as \"tls://siem.example.com:6514\", with udp://, tcp:// or tls://";
+    const MEANT: &'static str = "an address such as \"tls://siem.example.com:6514\", with udp://, tcp://, tls:// or relp://";
     const SHOWN: bool = false;
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| because("it has no scheme"))?;
-        // The default ports: 514 of RFC 5426 and of long use for TCP, 6514 of RFC 5425.
+        // The default ports: 514 of RFC 5426 and of long use for TCP, 6514 of RFC 5425. RELP has none of its own; rsyslog's documents
+        // use 2514.
         let (transport, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "udp" => (SyslogTransport::Udp, 514),
             "tcp" => (SyslogTransport::Tcp, 514),
             "tls" => (SyslogTransport::Tls, 6514),
-            known if unsupported::SYSLOG_SCHEMES.contains(&known) => {
-                return Err(Unfit::Instead(unsupported::message("the scheme", known)));
-            }
+            "relp" => (SyslogTransport::Relp, 2514),
             _ => return Err(Unfit::Because("its scheme is another".to_owned())),
         };
         let (host, port) = host_and_port(rest.strip_suffix('/').unwrap_or(rest))?;

@@ -92,10 +92,9 @@ fn not_yet(page: &mut String) {
     let _ = write!(
         page,
         "\n## Not supported yet\n\nThese are refused by name, so that nothing is taken and then not done: the sink types {}; \
-         the stream {}; the syslog scheme {}; the sink keys {}; every filter but those above.\n",
+         the stream {}; the sink keys {}; every filter but those above.\n",
         quoted(unsupported::SINK_TYPES),
         quoted(unsupported::STREAMS),
-        quoted(unsupported::SYSLOG_SCHEMES),
         quoted(unsupported::SINK_KEYS),
     );
 }

@@ -411,6 +411,10 @@ pub enum SyslogTransport {
     Tcp,
     /// RFC 5425.
     Tls,
+    /// RELP, with an answer to every message.
+    Relp,
+    /// The same over TLS.
+    RelpTls,
 }
 
 /// `type = "http"`

@@ -7,9 +7,6 @@ pub(super) const SINK_TYPES: &[&str] = &["kafka", "s3", "otlp", "nats"];
 /// Streams.
 pub(super) const STREAMS: &[&str] = &["licenses"];
 
-/// Schemes of a syslog sink's `address`.
-pub(super) const SYSLOG_SCHEMES: &[&str] = &["relp"];
-
 /// Keys of any sink.
 pub(super) const SINK_KEYS: &[&str] = &["redact", "licenses_stream"];
 

@@ -128,7 +128,7 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
         SinkKindSettings::Syslog(syslog) => {
             let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)
                 .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
-            (Arc::new(sink.with_format(settings.format)), LINES)
+            (Arc::new(sink.with_format(settings.format).with_timeout(settings.timeout)), LINES)
         }
     };
     Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })

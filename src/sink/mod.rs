@@ -144,6 +144,8 @@ pub enum Verdict {
     Rejected(String),
     /// It did not look at it; to be sent again.
     NotTaken,
+    /// It may have the event or not, with what is known about why; to be sent again, and a possible duplicate then.
+    Unknown(String),
 }
 
 /// What kind of failure it was: this decides what the driver does.

@@ -116,10 +116,6 @@ fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
         "type = 'stdout'\nstreams = ['licenses']",
         &["sinks.s.streams[0]: the stream \"licenses\" is not supported by this version yet"],
     );
-    check_sink(
-        "type = 'syslog'\naddress = 'relp://siem:2514'",
-        &["sinks.s.address: the scheme \"relp\" is not supported by this version yet"],
-    );
     check_org(
         "token = 'x'\naudit = {}\n[orgs.acme.licenses]",
         &["orgs.acme.licenses: the stream \"licenses\" is not supported by this version yet"],
@@ -285,7 +281,7 @@ fn a_sink_refuses_what_it_cannot_do() {
     );
     check_sink(
         "type = 'syslog'\naddress = 'tcp://h'\ntls = { ca_file = '/x' }",
-        &["sinks.s.tls: has no meaning here: only an address with tls:// opens a TLS connection"],
+        &["sinks.s.tls: has no meaning here: only an address with tls:// or relp:// opens a TLS connection"],
     );
     check_sink(
         "type = 'syslog'\naddress = 'udp://h'\nmessage_bytes_max = 70000",

@@ -362,7 +362,10 @@ fn syslog_addresses_have_a_scheme_and_perhaps_a_port() {
     check("TLS://siem:99/", SyslogTransport::Tls, "siem", 99);
     check("tcp://[2001:db8::1]:601", SyslogTransport::Tcp, "2001:db8::1", 601);
     check("tcp://[::1]", SyslogTransport::Tcp, "::1", 514);
-    let meant = "sinks.s.address: needs an address such as \"tls://siem.example.com:6514\", with udp://, tcp:// or tls://; found a text";
+    check("relp://siem", SyslogTransport::Relp, "siem", 2514);
+    assert_eq!(syslog("address = 'relp://siem'\ntls = {}").transport, SyslogTransport::RelpTls, "its own table asks for TLS");
+    let meant =
+        "sinks.s.address: needs an address such as \"tls://siem.example.com:6514\", with udp://, tcp://, tls:// or relp://; found a text";
     let refused = |address: &str, why: &str| check_sink(&format!("type = 'syslog'\naddress = '{address}'"), &[&format!("{meant}: {why}")]);
     refused("siem:514", "it has no scheme");
     refused("http://siem", "its scheme is another");

@@ -168,7 +168,7 @@ async fn deliver_all(url: &str, records: &[String]) -> Vec<(String, String)> {
                     match verdict {
                         Verdict::Accepted => {}
                         Verdict::Rejected(words) => aside.push((record, words)),
-                        Verdict::NotTaken => next.push(record),
+                        Verdict::NotTaken | Verdict::Unknown(_) => next.push(record),
                     }
                 }
                 left = next;

@@ -54,6 +54,27 @@ async fn each_event_gets_its_own_verdict_and_the_order_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_batch_whose_fate_is_known_in_part_only_the_unknown_are_possible_duplicates() {
+    let verdict = |letter| match letter {
+        'a' => Verdict::Accepted,
+        '?' => Verdict::Unknown("the session broke".to_owned()),
+        _ => Verdict::NotTaken,
+    };
+    let verdicts = |text: &str| Answer::Each(text.chars().map(verdict).collect());
+    let mut bench = Bench::new(ScriptedSink::script([verdicts("aaa???...."), verdicts("??....."), verdicts(".......")]));
+    bench.collect(10);
+    bench.deliver_everything().await;
+    let sent: Vec<_> = bench.sink.calls().into_iter().map(|call| call.positions.len()).collect();
+    assert_eq!(sent, [10, 7, 7, 7]);
+    let times = bench.sink.times();
+    assert_eq!(times[1], times[0], "there was progress: no wait");
+    assert!(times[2] > times[1] && times[3] > times[2], "without progress there is one");
+    assert_eq!(bench.counts(), [10, 0, 0, 5], "three are sent again, and two of them a second time");
+    assert_eq!(bench.metric_with("miro_siem_sink_errors_total", &[("class", "ambiguous")]), 1);
+    assert_eq!(bench.metric_with("miro_siem_sink_errors_total", &[("class", "retryable")]), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dictated_wait_is_kept_and_does_not_make_later_ones_longer() {
     let throttled = |wait| Answer::Fails(ErrorClass::Throttled(Some(wait)));
     let answers = [

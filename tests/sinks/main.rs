@@ -6,5 +6,6 @@ mod answers;
 mod any_script;
 mod files;
 mod flow;
+mod relp;
 mod stdout;
 mod syslog;

@@ -1,12 +1,11 @@
 //! The syslog sink against the real rsyslogd, and against receivers that behave badly.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use miro_siem::{
     config::settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, SyslogSettings, SyslogTransport, TlsSettings},
     event::{Event, EventId, SinkName, StreamKind},
-    sink::{Batch, ErrorClass, Receipt, Sink, SinkError, Verdict, build, syslog::SyslogSink},
-    transform::{Transform, TransformSettings},
+    sink::{ErrorClass, Receipt, Sink, Verdict, build, syslog::SyslogSink},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,93 +13,11 @@ use tokio::{
 };
 
 use crate::support::{
-    audit, began_at, event,
-    pki::{Identity, Pki},
+    pki::Pki,
+    records::{Records, events},
     rsyslog::{Listen, Rsyslog},
+    syslog::{settings, sink, tls_sink},
 };
-
-fn settings(transport: SyslogTransport, port: u16) -> SyslogSettings {
-    SyslogSettings {
-        transport,
-        host: "127.0.0.1".to_owned(),
-        port,
-        facility: 13,
-        severity: 5,
-        app_name: "miro-siem".to_owned(),
-        hostname: None,
-        message_bytes_max: 60_000,
-    }
-}
-
-fn sink(transport: SyslogTransport, port: u16) -> SyslogSink {
-    SyslogSink::new(&settings(transport, port), &TlsSettings::default(), Provenance::On).expect("nothing to go wrong")
-}
-
-fn tls_sink(port: u16, ca: &Path, client: Option<&Identity>) -> SyslogSink {
-    let tls = TlsSettings {
-        ca_file: Some(ca.to_owned()),
-        cert_file: client.map(|client| client.cert_file.clone()),
-        key_file: client.map(|client| client.key_file.clone()),
-    };
-    let settings = SyslogSettings { host: "localhost".to_owned(), ..settings(SyslogTransport::Tls, port) };
-    SyslogSink::new(&settings, &tls, Provenance::On).expect("the certificates are good")
-}
-
-/// Events with everything that a text may hold.
-fn events(positions: std::ops::Range<u64>) -> Vec<Event> {
-    let odd = ["", "é ß 漢字 🦀", "\u{2028}\u{85}", r#"\n\r\t\u0000"#, r#"\"]\\["#, "%s %n ${jndi} <b>", "  two  spaces  "];
-    let with = |position: u64| {
-        let text = odd[position as usize % odd.len()];
-        let id = format!("2026-01-31T09:30:10.840687Z#{position}-DDB");
-        let raw = format!(r#"{{"id":"{id}","event":"board_opened","n":12345678901234567890.10,"text":"{text}"}}"#);
-        Event { id: EventId::new(id), raw: raw.into(), ..event(position, began_at()) }
-    };
-    positions.map(with).collect()
-}
-
-struct Records {
-    events: Vec<Event>,
-    payloads: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Records {
-    fn of(events: Vec<Event>) -> Self {
-        let settings = TransformSettings { format: Format::Raw, provenance: Provenance::On, filter: FilterSettings::default() };
-        let mut transform = Transform::new(&settings, &audit());
-        let (mut payloads, mut ends) = (Vec::new(), Vec::new());
-        for event in &events {
-            transform.apply(event, &mut payloads);
-            ends.push(payloads.len());
-        }
-        Self { events, payloads, ends }
-    }
-
-    async fn deliver(&self, sink: &dyn Sink) -> Result<Receipt, SinkError> {
-        sink.deliver(Batch::new(&audit(), &self.events, &self.payloads, &self.ends)).await
-    }
-
-    /// What a receiver must have: the structured data and the record of each event.
-    fn expected(&self) -> Vec<(String, String)> {
-        let stream = audit();
-        let batch = Batch::new(&stream, &self.events, &self.payloads, &self.ends);
-        batch.iter().map(|(event, record)| (structured_data(event), String::from_utf8(record.to_vec()).expect("text"))).collect()
-    }
-}
-
-fn structured_data(event: &Event) -> String {
-    format!(r#"[miroSiem@32473 org="acme" stream="audit" id="{}" late="false" backfill="false"]"#, event.id)
-}
-
-#[track_caller]
-fn assert_received(rsyslog: &mut Rsyslog, batches: &[&Records]) {
-    let expected: Vec<_> = batches.iter().flat_map(|records| records.expected()).collect();
-    let received = rsyslog.received_after(expected.len());
-    assert_eq!(received.len(), expected.len());
-    for (received, expected) in received.iter().zip(&expected) {
-        assert_eq!(received, expected);
-    }
-}
 
 #[tokio::test]
 async fn rsyslog_over_tcp_has_every_event_once_to_the_byte() {
@@ -112,7 +29,7 @@ async fn rsyslog_over_tcp_has_every_event_once_to_the_byte() {
     for batch in &batches {
         assert_eq!(batch.deliver(&sink).await, Ok(Receipt::All));
     }
-    assert_received(&mut rsyslog, &batches.each_ref());
+    rsyslog.assert_received(&batches.each_ref());
     assert_eq!(sink.close().await, Ok(()));
 }
 
@@ -126,7 +43,7 @@ async fn rsyslog_over_udp_has_every_event_once_to_the_byte() {
     for batch in &batches {
         assert_eq!(batch.deliver(&sink).await, Ok(Receipt::All));
     }
-    assert_received(&mut rsyslog, &batches.each_ref());
+    rsyslog.assert_received(&batches.each_ref());
 }
 
 #[tokio::test]
@@ -134,13 +51,13 @@ async fn rsyslog_over_tls_with_a_client_certificate_has_every_event_once_to_the_
     let dir = tempfile::tempdir().expect("a directory");
     let pki = Pki::new(&dir.path().join("pki"));
     let mut rsyslog = Rsyslog::start(dir.path(), &Listen::Tls(&pki));
-    let sink = tls_sink(rsyslog.port, &pki.ca_file(), Some(&pki.client));
+    let sink = tls_sink(SyslogTransport::Tls, rsyslog.port, &pki.ca_file(), Some(&pki.client));
     assert_eq!(sink.probe().await, Ok(()));
     let batches = [Records::of(events(0..2_000)), Records::of(events(2_000..2_500))];
     for batch in &batches {
         assert_eq!(batch.deliver(&sink).await, Ok(Receipt::All));
     }
-    assert_received(&mut rsyslog, &batches.each_ref());
+    rsyslog.assert_received(&batches.each_ref());
     assert_eq!(sink.close().await, Ok(()));
 }
 
@@ -151,10 +68,18 @@ async fn certificates_that_do_not_fit_lose_nothing_and_say_whose_they_are() {
     let rsyslog = Rsyslog::start(dir.path(), &Listen::Tls(&pki));
     let batch = Records::of(events(0..10));
     let cases = [
-        (tls_sink(rsyslog.port, &other.ca_file(), Some(&pki.client)), "tls.ca_file", "an unknown authority of theirs"),
-        (tls_sink(rsyslog.port, &pki.ca_file(), None), "tls.cert_file", "no certificate of ours"),
-        (tls_sink(rsyslog.port, &pki.ca_file(), Some(&other.client)), "tls.cert_file", "an unknown authority of ours"),
-        (tls_sink(rsyslog.port, &pki.ca_file(), Some(&pki.server)), "tls.cert_file", "a name that is not permitted"),
+        (
+            tls_sink(SyslogTransport::Tls, rsyslog.port, &other.ca_file(), Some(&pki.client)),
+            "tls.ca_file",
+            "an unknown authority of theirs",
+        ),
+        (tls_sink(SyslogTransport::Tls, rsyslog.port, &pki.ca_file(), None), "tls.cert_file", "no certificate of ours"),
+        (
+            tls_sink(SyslogTransport::Tls, rsyslog.port, &pki.ca_file(), Some(&other.client)),
+            "tls.cert_file",
+            "an unknown authority of ours",
+        ),
+        (tls_sink(SyslogTransport::Tls, rsyslog.port, &pki.ca_file(), Some(&pki.server)), "tls.cert_file", "a name that is not permitted"),
     ];
     for (sink, mend, what) in cases {
         let error = batch.deliver(&sink).await.expect_err(what);
@@ -183,7 +108,7 @@ async fn a_receiver_that_was_restarted_between_batches_swallows_none() {
     rsyslog.stop();
     let mut rsyslog = Rsyslog::start_on(dir.path(), &Listen::Tcp, port);
     assert_eq!(batches[2].deliver(&sink).await, Ok(Receipt::All), "the old connection is not used");
-    assert_received(&mut rsyslog, &batches.each_ref());
+    rsyslog.assert_received(&batches.each_ref());
 }
 
 #[tokio::test]
@@ -233,7 +158,7 @@ async fn a_sink_from_the_configuration_delivers() {
     assert_eq!((built.limits.events_max, built.transform.provenance), (7, Provenance::On));
     let records = Records::of(events(0..7));
     assert_eq!(records.deliver(&*built.sink).await, Ok(Receipt::All));
-    assert_received(&mut rsyslog, &[&records]);
+    rsyslog.assert_received(&[&records]);
 }
 
 #[tokio::test]
@@ -335,7 +260,7 @@ async fn a_receiver_that_does_not_speak_tls_is_a_fault_of_the_configuration() {
     let dir = tempfile::tempdir().expect("a directory");
     let pki = Pki::new(dir.path());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let sink = tls_sink(listener.local_addr().expect("its address").port(), &pki.ca_file(), None);
+    let sink = tls_sink(SyslogTransport::Tls, listener.local_addr().expect("its address").port(), &pki.ca_file(), None);
     let receiver = async {
         let (mut connection, _) = listener.accept().await.expect("accepted");
         connection.write_all(b"220 mail.example.com ESMTP\r\n").await.expect("written");

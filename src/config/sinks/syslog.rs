@@ -1,6 +1,6 @@
 //! `type = "syslog"`
 
-use super::{Connects, SinkType};
+use super::{Connects, SinkType, is_written};
 use crate::config::{
     address::{Facility, Severity, SyslogAddress},
     key::{Defaulted, Key, Optional, Required},
@@ -19,8 +19,8 @@ const DATAGRAM_BYTES_MAX: u64 = 65_507;
 const ADDRESS: Key<SyslogAddress, Required> = Key::required(
     "address",
     "\"tls://siem.example.com:6514\"",
-    "The receiver: udp:// (RFC 5426), tcp:// (octet counting of RFC 6587) or tls:// (RFC 5425). \
-     The port is 514, or 6514 with TLS, where it is left out.",
+    "The receiver: udp:// (RFC 5426), tcp:// (octet counting of RFC 6587), tls:// (RFC 5425) or relp:// (RELP, with TLS where the sink \
+     has a `tls` table of its own). The port is 514, 6514 with tls:// and 2514 with relp:// where it is left out.",
 );
 const FACILITY: Key<Facility, Defaulted> = Key::defaulted("facility", "audit", "The facility, by name or number; audit is 13.");
 const SEVERITY: Key<Severity, Defaulted> = Key::defaulted("severity", "notice", "The severity, by name or number; notice is 5.");
@@ -37,7 +37,8 @@ const MESSAGE_BYTES_MAX: Key<ByteSize, Defaulted> = Key::defaulted(
 
 pub(super) const TYPE: SinkType = SinkType {
     name: "syslog",
-    doc: "RFC 5424 messages. Syslog has no acknowledgement: what is in a socket's buffer when the receiver dies is lost.",
+    doc: "RFC 5424 messages. Syslog has no acknowledgement, except over relp://: over the others, what is in a socket's buffer when the \
+          receiver dies is lost. rsyslog cuts what is longer than its maxMessageSize (8 KiB), and over RELP acknowledges it all the same.",
     keys: &[&ADDRESS, &FACILITY, &SEVERITY, &APP_NAME, &HOSTNAME, &MESSAGE_BYTES_MAX],
     connects: Connects::Yes,
     provenance: Provenance::On,
@@ -48,11 +49,12 @@ fn read(table: &Table<'_>) -> Result<SinkKindSettings, Faulty> {
     let (address, facility, severity) = (table.take(&ADDRESS), table.take(&FACILITY), table.take(&SEVERITY));
     let (app_name, hostname, bytes_max) = (table.take(&APP_NAME), table.take(&HOSTNAME), table.take(&MESSAGE_BYTES_MAX));
     let (SyslogAddress { transport, host, port }, bytes_max) = (address?, bytes_max?.0);
+    let transport = if transport == SyslogTransport::Relp && is_written(table, "tls") { SyslogTransport::RelpTls } else { transport };
     if transport == SyslogTransport::Udp && bytes_max > DATAGRAM_BYTES_MAX {
         return Err(table.problem(MESSAGE_BYTES_MAX.name, "needs to be at most 65507: a larger message fits into no datagram"));
     }
-    if transport != SyslogTransport::Tls && table.raw("tls").is_some() {
-        return Err(table.problem("tls", "has no meaning here: only an address with tls:// opens a TLS connection"));
+    if matches!(transport, SyslogTransport::Udp | SyslogTransport::Tcp) && table.raw("tls").is_some() {
+        return Err(table.problem("tls", "has no meaning here: only an address with tls:// or relp:// opens a TLS connection"));
     }
     Ok(SinkKindSettings::Syslog(SyslogSettings {
         transport,

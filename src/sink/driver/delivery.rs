@@ -148,15 +148,16 @@ impl Driver {
             pending,
             verdicts.iter().enumerate().filter_map(|(index, verdict)| match verdict {
                 Verdict::Rejected(answer) => Some((index, Reason::Rejected, answer.as_str())),
-                Verdict::Accepted | Verdict::NotTaken => None,
+                Verdict::Accepted | Verdict::NotTaken | Verdict::Unknown(_) => None,
             }),
         );
-        let settled: Vec<bool> = verdicts.iter().map(|verdict| *verdict != Verdict::NotTaken).collect();
+        let unknown: Vec<bool> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Unknown(_))).collect();
+        let settled: Vec<bool> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Accepted | Verdict::Rejected(_))).collect();
         let accepted: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::Accepted).collect();
         let accepted_count = accepted.iter().filter(|&&accepted| accepted).count();
+        self.note_ambiguous(pending, &unknown);
         if !settled.contains(&true) {
-            let error = SinkError::new(ErrorClass::Retryable, "the receiver answered, but took none of the events");
-            return self.failed(pending, count, error, link, shutdown).await;
+            return self.none_settled(verdicts, link, shutdown).await;
         }
         let repeated = pending.tries(count).iter().zip(&accepted).filter(|(tries, accepted)| **accepted && tries.may_have_arrived).count();
         self.counters.possible_duplicates.increment(repeated as u64);
@@ -168,6 +169,20 @@ impl Driver {
         }
         pending.settle_where(&settled);
         Flow::Continue
+    }
+
+    /// The receiver took and refused nothing, as far as is known.
+    async fn none_settled(&self, verdicts: Vec<Verdict>, link: &mut Link, shutdown: &Shutdown) -> Flow {
+        let why = verdicts.into_iter().find_map(|verdict| match verdict {
+            Verdict::Unknown(why) => Some(why),
+            Verdict::Accepted | Verdict::Rejected(_) | Verdict::NotTaken => None,
+        });
+        let error = match why {
+            Some(why) => SinkError::new(ErrorClass::Ambiguous, why),
+            None => SinkError::new(ErrorClass::Retryable, "the receiver answered, but took none of the events"),
+        };
+        self.sink.count_error(error.class());
+        self.back_off(&error, link, shutdown).await
     }
 
     /// Does what the class of the error asks for.
@@ -184,7 +199,7 @@ impl Driver {
             }
             ErrorClass::Retryable => self.back_off(&error, link, shutdown).await,
             ErrorClass::Ambiguous => {
-                self.note_ambiguous(pending, count);
+                self.note_ambiguous(pending, &vec![true; count]);
                 self.back_off(&error, link, shutdown).await
             }
             ErrorClass::TooLarge if count > 1 => {
@@ -209,10 +224,11 @@ impl Driver {
         self.wait(link.backoff.next_wait(), shutdown).await
     }
 
-    /// They may have arrived: each later attempt that may arrive as well is a possible duplicate.
-    fn note_ambiguous(&self, pending: &mut Pending, count: usize) {
+    /// Of the events in front, those may have arrived: each later attempt that may arrive as well is a possible duplicate.
+    fn note_ambiguous(&self, pending: &mut Pending, which: &[bool]) {
         let mut repeated = 0;
-        for tries in pending.tries(count) {
+        let tries = pending.tries(which.len()).iter_mut();
+        for (tries, _) in tries.zip(which).filter(|(_, which)| **which) {
             repeated += u64::from(tries.may_have_arrived);
             tries.may_have_arrived = true;
         }

@@ -1,4 +1,4 @@
-//! `type = "syslog"`: RFC 5424 messages over UDP (RFC 5426), TCP with octet counting (RFC 6587 section 3.4.1) or TLS (RFC 5425).
+//! `type = "syslog"`: RFC 5424 messages over UDP (RFC 5426), TCP with octet counting (RFC 6587 section 3.4.1), TLS (RFC 5425) or RELP.
 //!
 //! # What it promises
 //!
@@ -9,7 +9,7 @@
 //!
 //! # What it cannot promise: best effort
 //!
-//! Syslog receivers do not answer. Over TCP and TLS a batch counts as delivered when the receiver's kernel has confirmed all of its
+//! Syslog receivers do not answer, except over RELP, which [`relp`] is about. Over TCP and TLS a batch counts as delivered when the receiver's kernel has confirmed all of its
 //! bytes and the connection is still open a moment later. What a receiver loses after that, by a crash before it has read or stored
 //! them, nobody sees. Over UDP a batch counts as delivered when it was sent and no refusal came back; the network and the receiver may
 //! drop datagrams without a word. Where every event counts, choose a sink that acknowledges.
@@ -25,6 +25,7 @@ use std::{
     fmt,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -39,14 +40,20 @@ use crate::{
 use connection::Connection;
 use datagrams::DATAGRAM_BYTES_MAX;
 use message::Encoder;
+use relp::Relp;
 use target::Target;
 
 mod connection;
 mod datagrams;
 mod message;
+mod relp;
 mod send_queue;
 mod shrink;
 mod target;
+mod wire;
+
+/// For one batch over RELP, unless the configuration says otherwise.
+const RELP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends syslog messages.
 pub struct SyslogSink {
@@ -59,6 +66,7 @@ pub struct SyslogSink {
 enum Transport {
     Udp(Mutex<Vec<UdpSocket>>),
     Stream { tls: Option<Arc<rustls::ClientConfig>>, idle: Mutex<Vec<Connection>> },
+    Relp(Relp),
 }
 
 /// The messages of a batch.
@@ -67,6 +75,8 @@ struct Messages {
     bytes: Vec<u8>,
     /// Where each message lies in `bytes`.
     ranges: Vec<Range<usize>>,
+    /// The events that the messages are of.
+    events: Vec<usize>,
     /// The events that do not fit into a message.
     refused: Vec<usize>,
 }
@@ -75,12 +85,16 @@ impl SyslogSink {
     /// With those settings. Reads certificates; connects to nobody yet.
     pub fn new(settings: &SyslogSettings, tls: &TlsSettings, provenance: Provenance) -> Result<Self, TlsError> {
         let stream = |tls| Transport::Stream { tls, idle: Mutex::default() };
+        let target = Target::of(settings);
+        let relp = |tls| Transport::Relp(Relp::new(target.clone(), tls, RELP_TIMEOUT));
         let (transport, bytes_max) = match settings.transport {
             SyslogTransport::Udp => (Transport::Udp(Mutex::default()), settings.message_bytes_max.min(DATAGRAM_BYTES_MAX)),
             SyslogTransport::Tcp => (stream(None), settings.message_bytes_max),
             SyslogTransport::Tls => (stream(Some(Arc::new(net::client_tls(tls)?))), settings.message_bytes_max),
+            SyslogTransport::Relp => (relp(None), settings.message_bytes_max),
+            SyslogTransport::RelpTls => (relp(Some(net::client_tls(tls)?)), settings.message_bytes_max),
         };
-        Ok(Self { target: Target::of(settings), encoder: Encoder::new(settings, provenance, bytes_max), transport })
+        Ok(Self { target, encoder: Encoder::new(settings, provenance, bytes_max), transport })
     }
 
     /// For records of that format, which decides what is left out of one that is too large; `raw` unless this says otherwise.
@@ -90,9 +104,18 @@ impl SyslogSink {
         self
     }
 
+    /// How long a batch may take over RELP; what is answered within it counts, whatever the rest does. 30 s unless this says otherwise.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        if let Transport::Relp(relp) = &mut self.transport {
+            relp.set_timeout(timeout);
+        }
+        self
+    }
+
     async fn send(&self, batch: Batch<'_>) -> Result<Receipt, SinkError> {
         let messages = self.messages(batch);
-        let receipt = if messages.ranges.is_empty() { Receipt::All } else { self.send_messages(&messages).await? };
+        let receipt = if messages.ranges.is_empty() { Receipt::All } else { self.send_messages(&batch, &messages).await? };
         Ok(with_refused(receipt, &messages.refused, batch.len()))
     }
 
@@ -111,11 +134,12 @@ impl SyslogSink {
             }
             messages.bytes.extend_from_slice(&message);
             messages.ranges.push(start..messages.bytes.len());
+            messages.events.push(index);
         }
         messages
     }
 
-    async fn send_messages(&self, messages: &Messages) -> Result<Receipt, SinkError> {
+    async fn send_messages(&self, batch: &Batch<'_>, messages: &Messages) -> Result<Receipt, SinkError> {
         match &self.transport {
             Transport::Udp(idle) => {
                 let socket = lock(idle).pop();
@@ -134,6 +158,7 @@ impl SyslogSink {
                 lock(idle).push(connection);
                 Ok(Receipt::All)
             }
+            Transport::Relp(relp) => relp.send(batch, &messages.events, &messages.bytes, &messages.ranges).await,
         }
     }
 
@@ -171,15 +196,21 @@ impl SyslogSink {
                 lock(idle).push(connection);
                 Ok(())
             }
+            Transport::Relp(relp) => relp.try_session().await,
         }
     }
 
     async fn close_connections(&self) {
-        if let Transport::Stream { idle, .. } = &self.transport {
-            let connections = std::mem::take(&mut *lock(idle));
-            for connection in connections {
-                connection.close().await;
+        match &self.transport {
+            // A datagram socket has nobody to say goodbye to.
+            Transport::Udp(_) => {}
+            Transport::Stream { idle, .. } => {
+                let connections = std::mem::take(&mut *lock(idle));
+                for connection in connections {
+                    connection.close().await;
+                }
             }
+            Transport::Relp(relp) => relp.close().await,
         }
     }
 }
@@ -244,6 +275,7 @@ mod tests {
                     Accepted => 'a',
                     NotTaken => '.',
                     Verdict::Rejected(_) => 'r',
+                    Verdict::Unknown(_) => '?',
                 })
                 .collect(),
         };

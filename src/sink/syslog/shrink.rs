@@ -15,18 +15,17 @@
 //! {"id":"…","event":"board_opened","_miro_siem":{…,"truncated":{"sha256":"…","bytes":10240,"left_out":["details"]}}}
 //! ```
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::{
     event::Event,
-    transform::raw::{push_hex, push_json_string},
+    transform::{
+        members::{Member, Members},
+        raw::{push_hex, push_json_string},
+    },
 };
 
 const LEFT_OUT_FIRST: [&str; 4] = ["state", "details", "relationships", "context"];
@@ -125,33 +124,6 @@ impl Original {
             push_json_string(name, out);
         }
         out.extend_from_slice(if left_out.is_empty() { b"}" } else { b"]}" });
-    }
-}
-
-type Member<'a> = (Cow<'a, str>, &'a RawValue);
-
-/// An object's members in their order, doubled names included.
-struct Members<'a>(Vec<Member<'a>>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    members.push((Cow::Owned(name), value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
     }
 }
 

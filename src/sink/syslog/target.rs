@@ -26,6 +26,7 @@ impl fmt::Display for Target {
             SyslogTransport::Udp => "udp",
             SyslogTransport::Tcp => "tcp",
             SyslogTransport::Tls => "tls",
+            SyslogTransport::Relp | SyslogTransport::RelpTls => "relp",
         };
         if self.host.contains(':') {
             write!(f, "{scheme}://[{}]:{}", self.host, self.port)

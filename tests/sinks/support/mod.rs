@@ -9,8 +9,11 @@ use miro_siem::event::{Event, EventId, OrgName, Origin, Position, StreamId, Stre
 mod bench;
 mod journal;
 pub(crate) mod pki;
+pub(crate) mod records;
+pub(crate) mod relp;
 pub(crate) mod rsyslog;
 mod scripted;
+pub(crate) mod syslog;
 
 pub(crate) fn stream(kind: StreamKind) -> StreamId {
     StreamId::new(OrgName::new("acme"), kind)

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::pki::Pki;
+use super::{pki::Pki, records::Records};
 
-const MISSING: &str = "rsyslogd is needed for this test and was not found; apt-get install rsyslog rsyslog-gnutls";
+const MISSING: &str = "rsyslogd is needed for this test and was not found; apt-get install rsyslog rsyslog-gnutls rsyslog-relp";
 /// Larger than any message here, so that it is our own limit which is tested.
 const MESSAGE_BYTES_MAX: &str = "64k";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +22,9 @@ pub(crate) enum Listen<'a> {
     Tcp,
     /// With that server certificate; takes only clients whose certificate is from the same authority and for `collector.example.com`.
     Tls(&'a Pki),
+    Relp,
+    /// The same over TLS, with the same demands.
+    RelpTls(&'a Pki),
 }
 
 /// A running rsyslogd. Ends with the value.
@@ -82,6 +85,23 @@ impl Rsyslog {
         self.wait(&format!("{count} messages have come"), |rsyslog| rsyslog.received().len() >= count);
         std::thread::sleep(Duration::from_millis(200));
         self.received()
+    }
+
+    /// Sees that it has exactly these, in this order, byte for byte.
+    #[track_caller]
+    pub(crate) fn assert_received(&mut self, batches: &[&Records]) {
+        let expected: Vec<_> = batches.iter().flat_map(|records| records.expected()).collect();
+        let received = self.received_after(expected.len());
+        assert_eq!(received.len(), expected.len());
+        for (received, expected) in received.iter().zip(&expected) {
+            assert_eq!(received, expected);
+        }
+    }
+
+    /// Ends it without a chance to say so.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
     }
 
     fn wait(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
@@ -146,6 +166,21 @@ fn configuration(dir: &Path, listen: &Listen<'_>, port: u16) -> String {
             format!(
                 "module(load=\"imtcp\" streamDriver.name=\"gtls\" streamDriver.mode=\"1\" streamDriver.authMode=\"x509/name\" permittedPeer=[\"collector.example.com\"])\n\
                  input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n"
+            ),
+        ),
+        Listen::Relp => (
+            String::new(),
+            format!("module(load=\"imrelp\")\ninput(type=\"imrelp\" address=\"127.0.0.1\" port=\"{port}\" maxDataSize=\"64k\")\n"),
+        ),
+        Listen::RelpTls(pki) => (
+            String::new(),
+            format!(
+                "module(load=\"imrelp\")\n\
+                 input(type=\"imrelp\" address=\"127.0.0.1\" port=\"{port}\" maxDataSize=\"64k\" tls=\"on\" tls.caCert=\"{}\" tls.myCert=\"{}\" \
+                 tls.myPrivKey=\"{}\" tls.authMode=\"name\" tls.permittedPeer=[\"collector.example.com\"])\n",
+                pki.ca_file().display(),
+                pki.server.cert_file.display(),
+                pki.server.key_file.display()
             ),
         ),
     };
