@@ -2,7 +2,8 @@
 //!
 //! All messages of a batch are published before the first acknowledgement is waited for. Each has a `Nats-Msg-Id`, made from the
 //! organisation, the stream and the event's id: within the stream's duplicate window (2 minutes unless it was configured, counted by the
-//! server) a message that is sent again is acknowledged and not stored again. Beyond it a repeat is a second message with the same id.
+//! server) a message that is sent again is acknowledged and not stored again. So a delivery without an answer is only then called
+//! ambiguous, and its events counted as possible duplicates, when it was not sent again in time.
 //!
 //! A lost connection ends the delivery at once: what was acknowledged until then is sent again with the rest, as one batch. The next
 //! delivery connects anew, with the credential read anew; the client library does not reconnect behind our back for longer than a
@@ -16,9 +17,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
-use self::session::Session;
+use self::{session::Session, unsure::Unsure};
 use super::{Batch, ErrorClass, Receipt, Sink, SinkError};
 use crate::{
     config::settings::{NatsSettings, TlsSettings},
@@ -28,6 +29,7 @@ use crate::{
 
 mod answer;
 mod session;
+mod unsure;
 
 /// As many as are on their way at once.
 pub const DEFAULT_BATCH_EVENTS: usize = 1_000;
@@ -40,6 +42,7 @@ pub struct NatsSink {
     tls: rustls::ClientConfig,
     timeout: Duration,
     session: Mutex<Option<Arc<Session>>>,
+    unsure: Unsure,
 }
 
 impl NatsSink {
@@ -48,7 +51,7 @@ impl NatsSink {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(settings: NatsSettings, tls: &TlsSettings, timeout: Duration) -> Result<Self, TlsError> {
-        Ok(Self { settings, tls: net::client_tls(tls)?, timeout, session: Mutex::new(None) })
+        Ok(Self { settings, tls: net::client_tls(tls)?, timeout, session: Mutex::new(None), unsure: Unsure::default() })
     }
 
     /// The open connection, or a new one. All streams of the sink share it.
@@ -76,13 +79,32 @@ impl NatsSink {
         }
         let session = self.session().await?;
         let subject = subject(&self.settings.subject, batch.stream());
+        self.check_window(&session, &batch, &subject).await?;
+        let began = Instant::now();
         let result = session.publish(&batch, &subject).await;
-        if let Err(error) = &result
-            && matches!(error.class(), ErrorClass::Ambiguous | ErrorClass::Auth)
-        {
-            self.forget(&session).await;
+        match &result {
+            Ok(_) => self.unsure.settle(&batch),
+            Err(error) if error.class() == ErrorClass::Ambiguous => {
+                self.forget(&session).await;
+                self.unsure.note(&batch, began);
+                return Err(SinkError::new(ErrorClass::Retryable, error.to_string()));
+            }
+            Err(error) if error.class() == ErrorClass::Auth => self.forget(&session).await,
+            Err(_) => {}
         }
         result
+    }
+
+    /// Says so, once, if the batch may be there already and the stream may not know it any more.
+    async fn check_window(&self, session: &Session, batch: &Batch<'_>, subject: &str) -> Result<(), SinkError> {
+        let Some(age) = self.unsure.age(batch) else { return Ok(()) };
+        let window = session.duplicate_window(subject).await;
+        // This delivery may take as long as it is allowed to.
+        if age + self.timeout < window {
+            return Ok(());
+        }
+        self.unsure.tell(batch.stream());
+        Err(answer::forgotten(age, window))
     }
 
     /// Connects anew, because that is when credentials are looked at, and asks for the stream.

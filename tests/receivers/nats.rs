@@ -99,7 +99,7 @@ async fn a_server_that_dies_in_a_delivery_has_everything_once_after_it_is_back()
         }
         server.process().signal("KILL");
     };
-    assert_eq!(tokio::join!(delivery, death).0, Err(ErrorClass::Ambiguous));
+    assert_eq!(tokio::join!(delivery, death).0, Err(ErrorClass::Retryable), "the stream knows what it has");
     server.kill();
     assert_eq!(outcome(&sink, &events).await, Err(ErrorClass::Retryable), "nobody is there, and nothing is sent");
     server.begin().await;
@@ -119,19 +119,35 @@ async fn a_restart_between_two_batches_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_ambiguous_after_the_timeout() {
+async fn a_server_that_hangs_is_given_up_after_the_timeout() {
     let server = with_stream().await;
     let sink = sink_with(settings(&server.url()), SHORT);
     assert_eq!(outcome(&sink, &Events::ordinary(1)).await, Ok(Receipt::All));
-    server.process().signal("STOP");
+    server.process().pause();
     let fault = error(&sink, &Events::ordinary(10)).await;
-    assert_eq!(fault.class(), ErrorClass::Ambiguous, "{fault}");
+    assert_eq!(fault.class(), ErrorClass::Retryable, "{fault}");
     assert!(fault.to_string().contains("1500 ms"), "{fault}");
     let fault = error(&sink, &Events::ordinary(10)).await;
     assert_eq!(fault.class(), ErrorClass::Retryable, "not even a connection: {fault}");
     server.process().signal("CONT");
     assert_eq!(outcome(&sink, &Events::ordinary(10)).await, Ok(Receipt::All));
     assert_eq!(server.count().await, 10);
+}
+
+#[tokio::test]
+async fn what_is_sent_again_after_the_duplicate_window_is_told_to_be_ambiguous_once() {
+    let server = NatsServer::start("").await;
+    let window = Duration::from_secs(1);
+    server.make_stream_with(anybody(), |config| stream::Config { duplicate_window: window, ..config }).await;
+    let sink = sink_with(settings(&server.url()), SHORT);
+    assert_eq!(outcome(&sink, &Events::ordinary(1)).await, Ok(Receipt::All));
+    server.process().pause();
+    assert_eq!(outcome(&sink, &Events::ordinary(10)).await, Err(ErrorClass::Retryable));
+    server.process().signal("CONT");
+    let fault = error(&sink, &Events::ordinary(10)).await;
+    assert_eq!(fault.class(), ErrorClass::Ambiguous, "{fault}");
+    assert!(fault.to_string().contains("--dupe-window"), "{fault}");
+    assert_eq!(outcome(&sink, &Events::ordinary(10)).await, Ok(Receipt::All), "and then it is sent");
 }
 
 #[tokio::test]

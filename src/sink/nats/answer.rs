@@ -138,6 +138,17 @@ pub(super) fn no_answer(cluster: &Cluster, timeout: Duration) -> SinkError {
     SinkError::new(ErrorClass::Ambiguous, message)
 }
 
+/// What may have been stored is not known to the stream any more.
+pub(super) fn forgotten(age: Duration, window: Duration) -> SinkError {
+    let message = format!(
+        "publish again what was not acknowledged {} s ago: the stream knows ids for {} s only, so some may be there twice; \
+         raise it: nats stream edit <stream> --dupe-window 24h",
+        age.as_secs(),
+        window.as_secs()
+    );
+    SinkError::new(ErrorClass::Ambiguous, message)
+}
+
 /// The connection ended with messages on their way.
 pub(super) fn lost(cluster: &Cluster, lost: &Lost) -> SinkError {
     match lost {

@@ -24,6 +24,8 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a question beside the events may take. A user who may not ask gets no answer at all.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a stream has unless it was configured.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Messages of one delivery that may wait for their acknowledgements at once: a server stores far fewer in the time of a round trip.
 const IN_FLIGHT_MAX: usize = 1_000;
 /// The library's own limit, for all streams together. Deliveries that were given up count until their time is over.
@@ -145,6 +147,15 @@ impl Session {
         match self.stream_of(subject).await {
             Some(Listening::No) => Err(answer::no_stream(&self.cluster, subject)),
             Some(Listening::Yes(_)) | None => Ok(()),
+        }
+    }
+
+    /// For how long the stream of that subject knows ids; the server's default where it does not say.
+    pub(super) async fn duplicate_window(&self, subject: &str) -> Duration {
+        let Some(Listening::Yes(name)) = self.stream_of(subject).await else { return DUPLICATE_WINDOW };
+        match tokio::time::timeout(ASK_TIMEOUT, self.jetstream.get_stream(name)).await {
+            Ok(Ok(stream)) => stream.cached_info().config.duplicate_window,
+            Ok(Err(_)) | Err(_) => DUPLICATE_WINDOW,
         }
     }
 

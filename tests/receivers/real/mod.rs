@@ -1,12 +1,15 @@
 //! Receivers that are not ours, as processes with a configuration and a directory of their own.
 
 use std::{
+    fs,
     net::TcpListener,
     process::{Child, Command},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
+#[allow(dead_code, reason = "for the conformance suite, which has this folder too")]
+pub(crate) mod gate;
 pub(crate) mod nats;
 pub(crate) mod nats_operator;
 
@@ -23,9 +26,9 @@ impl Process {
     }
 
     /// Waits until `ready`, or fails with what the process has said.
-    pub(crate) async fn wait_until(&mut self, what: &str, mut ready: impl AsyncFnMut() -> bool, said: impl Fn() -> String) {
+    pub(crate) async fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool, said: impl Fn() -> String) {
         let began = Instant::now();
-        while !ready().await {
+        while !ready() {
             let exited = self.0.try_wait().expect("its state");
             assert!(exited.is_none() && began.elapsed() < PATIENCE, "waited until {what}; it says: {}", said());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -36,6 +39,22 @@ impl Process {
         let pid = self.0.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Stands it still, every thread of it, until it is told `CONT`.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.0.id());
+        let is_still = |task: fs::DirEntry| {
+            // A thread that has just ended stands still too.
+            fs::read_to_string(task.path().join("stat"))
+                .map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        };
+        let began = Instant::now();
+        while !fs::read_dir(&tasks).expect("its threads").all(|task| task.is_ok_and(is_still)) {
+            assert!(began.elapsed() < PATIENCE, "it does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends it as a service manager would.

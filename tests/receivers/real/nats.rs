@@ -1,12 +1,11 @@
 //! The real nats-server with JetStream.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, net::TcpStream, path::PathBuf, process::Command, time::Duration};
 
 use async_nats::{
     ConnectOptions,
     jetstream::{self, stream},
 };
-use tokio::net::TcpStream;
 
 use super::{Process, free_port};
 
@@ -56,7 +55,7 @@ impl NatsServer {
         let mut process = Process::spawn(&mut command, MISSING);
         let (port, log) = (self.port, self.path("log"));
         // It listens when JetStream has read its store.
-        let listens = async || TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         process.wait_until("it listens", listens, || fs::read_to_string(&log).unwrap_or_default()).await;
         self.process = Some(process);
     }
