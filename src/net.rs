@@ -283,6 +283,11 @@ fn rustls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a 
     }
 }
 
+/// The error of the TLS library that a connection's error wraps, if it does.
+pub(crate) fn tls_cause(error: &std::io::Error) -> Option<&rustls::Error> {
+    rustls_error(error)
+}
+
 /// What lies behind an error, outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| (*cause).source())

@@ -1,6 +1,6 @@
 //! Where receivers are: URLs and syslog addresses.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value as Json, json};
 use url::Url;
@@ -60,14 +60,54 @@ fn http_url(text: &str) -> Result<Url, String> {
 
 /// Warns of a URL that sends credentials over a network in clear text.
 fn warn_of_clear_text(at: &At<'_>, node: &Node, url: &Url) {
-    let is_loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+    if url.scheme() == "http" && !is_loopback(url) {
+        at.warning(node, "sends credentials and events in clear text; use https://");
+    }
+}
+
+/// Whether it is this machine itself.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        // Of a scheme that is not the web's, an IP address is a name to the parser.
+        Some(url::Host::Domain(name)) => {
+            name == "localhost" || name.ends_with(".localhost") || name.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
+        }
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    if url.scheme() == "http" && !is_loopback {
-        at.warning(node, "sends credentials and events in clear text; use https://");
+    }
+}
+
+/// One server of `servers` of a NATS sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NatsServer(pub(super) Url);
+
+impl NatsServer {
+    /// Whether what is sent there can be read on the way, unless the server asks for TLS.
+    pub(super) fn is_clear_text(&self) -> bool {
+        self.0.scheme() == "nats" && !is_loopback(&self.0)
+    }
+}
+
+impl FromText for NatsServer {
+    const MEANT: &'static str = "a server such as \"tls://nats.example.com:4222\", with nats:// or tls://";
+    const SHOWN: bool = false;
+    const PATTERN: Option<&'static str> = Some(r"^\s*([nN][aA][tT][sS]|[tT][lL][sS])://");
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        let url = Url::parse(text).map_err(|error| Unfit::Because(error.to_string()))?;
+        if !matches!(url.scheme(), "nats" | "tls") {
+            return Err(because("its scheme is another"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(because("it holds a user name or a password; credentials have keys of their own"));
+        }
+        let ends_with_port = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+        match url.host_str() {
+            Some(host) if !host.is_empty() && ends_with_port => Ok(Self(url)),
+            Some(host) if !host.is_empty() => Err(because("only a port can follow the host")),
+            _ => Err(because("it has no host")),
+        }
     }
 }
 

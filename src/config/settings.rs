@@ -7,6 +7,10 @@ use url::Url;
 use super::Secret;
 use crate::event::{OrgName, SinkName, StreamKind, Timestamp};
 
+pub use stores::{NatsCredential, NatsSettings, NatsTls};
+
+mod stores;
+
 /// Everything that was configured.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -237,6 +241,8 @@ pub enum SinkKindSettings {
     HttpWebhook(HttpWebhookSettings),
     /// `elasticsearch`
     Elasticsearch(ElasticsearchSettings),
+    /// `nats`
+    Nats(NatsSettings),
 }
 
 impl SinkKindSettings {
@@ -251,6 +257,7 @@ impl SinkKindSettings {
             Self::Syslog(_) => "syslog",
             Self::HttpWebhook(_) => "http",
             Self::Elasticsearch(_) => "elasticsearch",
+            Self::Nats(_) => "nats",
         }
     }
 }

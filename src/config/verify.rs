@@ -5,7 +5,7 @@ use super::{
     node::Origin,
     problem::Problem,
     secret::SecretError,
-    settings::{AuthSettings, AzureCredential, HttpCredential, SinkKindSettings, TlsSettings},
+    settings::{AuthSettings, AzureCredential, HttpCredential, NatsCredential, SinkKindSettings, TlsSettings},
 };
 use crate::net;
 
@@ -87,6 +87,13 @@ impl Look<'_> {
                     http.signing_secret.iter().for_each(|secret| self.secret(&key("signing_secret"), secret));
                 }
                 SinkKindSettings::Elasticsearch(elastic) => self.credential(&key, &elastic.credential),
+                SinkKindSettings::Nats(nats) => match &nats.credential {
+                    NatsCredential::None => {}
+                    NatsCredential::Password { password, .. } => self.secret(&key("password"), password),
+                    NatsCredential::Token(token) => self.secret(&key("token"), token),
+                    NatsCredential::Nkey(seed) => self.secret(&key("nkey"), seed),
+                    NatsCredential::Credentials(content) => self.secret(&key("credentials"), content),
+                },
                 SinkKindSettings::Stdout | SinkKindSettings::File(_) | SinkKindSettings::Syslog(_) => {}
             }
             // What a sink has from [tls] has been looked at there.

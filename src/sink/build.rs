@@ -12,6 +12,7 @@ use super::{
     file::{FileSink, FileSinkError},
     http,
     http_webhook::{self, HttpWebhookSink},
+    nats::{self, NatsSink},
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
     sumo::{self, SumoSink},
@@ -124,6 +125,12 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
             let sink = ElasticsearchSink::new(elastic.clone(), &connection(settings)).map_err(http)?;
             let (events_max, bytes_max) = (elasticsearch::DEFAULT_BATCH_EVENTS, elasticsearch::DEFAULT_BATCH_BYTES);
             (Arc::new(sink), http_defaults(events_max, bytes_max, Duration::ZERO, Provenance::On))
+        }
+        SinkKindSettings::Nats(nats) => {
+            let sink = NatsSink::new(nats.clone(), &settings.tls, settings.timeout)
+                .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
+            let connecting = settings.timeout;
+            (Arc::new(sink), http_defaults(nats::DEFAULT_BATCH_EVENTS, nats::DEFAULT_BATCH_BYTES, connecting, Provenance::On))
         }
         SinkKindSettings::Syslog(syslog) => {
             let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)

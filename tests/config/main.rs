@@ -7,6 +7,7 @@ mod http_sinks;
 mod problems;
 mod robustness;
 mod secrets;
+mod stores;
 mod values;
 
 use std::path::Path;

@@ -21,7 +21,10 @@ fn everywhere() -> String {
          [sinks.c]\ntype = 'azure_monitor'\nendpoint = 'https://x'\ndcr_id = 'dcr-1'\ntenant_id = 't'\nclient_id = 'c'\nclient_secret = '{SECRET}'\n\
          [sinks.d]\ntype = 'http'\nurl = 'https://x/{SECRET}'\nheaders = {{ X-Key = '{SECRET}' }}\nbearer_token = '{SECRET}'\nsigning_secret = '{SECRET}'\n\
          [sinks.e]\ntype = 'elasticsearch'\nurl = 'https://x'\napi_key = '{SECRET}'\n\
-         [sinks.f]\ntype = 'elasticsearch'\nurl = 'https://x'\nusername = 'u'\npassword = '{SECRET}'\n"
+         [sinks.f]\ntype = 'elasticsearch'\nurl = 'https://x'\nusername = 'u'\npassword = '{SECRET}'\n\
+         [sinks.n1]\ntype = 'nats'\nservers = ['tls://x']\nusername = 'u'\npassword = '{SECRET}'\n\
+         [sinks.n2]\ntype = 'nats'\nservers = ['tls://x']\ntoken = '{SECRET}'\n\
+         [sinks.n3]\ntype = 'nats'\nservers = ['tls://x']\nnkey = '{SECRET}'\n"
     )
 }
 
@@ -68,6 +71,7 @@ fn problems_show_no_secret_whatever_is_wrong() {
     sink(&format!("type = 'http'\nurl = 'https://x'\nbearer_token = '{SECRET}'\nusername = 'u'\npassword = '{SECRET}'"));
     sink(&format!("type = 'elasticsearch'\nurl = 'https://user:{SECRET}@x'\napi_key = '{SECRET}'\npassword = '{SECRET}'"));
     sink(&format!("type = 'syslog'\naddress = 'tls://user:{SECRET}@siem'"));
+    sink(&format!("type = 'nats'\nservers = ['tls://user:{SECRET}@x', 'tls://x/{SECRET}']\ntoken = '{SECRET}'\nnkey = ['{SECRET}']"));
     hides("c.toml", &format!("[orgs.a]\nid = '{SECRET}!'\napi_url = 'https://{SECRET}@x'"));
 }
 

@@ -10,6 +10,10 @@ mod cases;
 #[path = "../sinks/support/journal.rs"]
 #[allow(dead_code, reason = "what other tests of the driver need of the journal")]
 mod journal;
+mod observer;
+#[path = "../receivers/real/mod.rs"]
+#[allow(dead_code, reason = "what other tests need of real receivers")]
+mod real;
 mod subject;
 mod subjects;
 mod table;
@@ -48,6 +52,7 @@ sinks! {
     sumo: crate::subjects::sumo::start,
     http: crate::subjects::http_webhook::start,
     elasticsearch: crate::subjects::elasticsearch::start,
+    nats: crate::subjects::nats::start,
     syslog_tcp: crate::subjects::syslog::tcp,
     syslog_udp: crate::subjects::syslog::udp,
     file: crate::subjects::file::start,

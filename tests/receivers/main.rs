@@ -1,9 +1,11 @@
-//! The HTTP sinks against stand-ins for their receivers: what each answer is taken for, and what arrives.
+//! The sinks that connect, against stand-ins for their receivers or the real ones: what each answer is taken for, and what arrives.
 
 mod azure_identities;
 mod azure_monitor;
 mod elasticsearch;
 mod http_webhook;
+mod nats;
+mod real;
 mod splunk_ack;
 mod splunk_answers;
 mod splunk_hec;

@@ -23,6 +23,7 @@ mod credential;
 mod elasticsearch;
 mod file;
 mod http;
+mod nats;
 mod splunk_hec;
 mod sumo;
 mod syslog;
@@ -52,8 +53,17 @@ pub(super) enum Connects {
 }
 
 /// Every type of this version.
-pub(super) const TYPES: [&SinkType; 8] =
-    [&STDOUT, &file::TYPE, &splunk_hec::TYPE, &azure_monitor::TYPE, &sumo::TYPE, &syslog::TYPE, &http::TYPE, &elasticsearch::TYPE];
+pub(super) const TYPES: [&SinkType; 9] = [
+    &STDOUT,
+    &file::TYPE,
+    &splunk_hec::TYPE,
+    &azure_monitor::TYPE,
+    &sumo::TYPE,
+    &syslog::TYPE,
+    &http::TYPE,
+    &elasticsearch::TYPE,
+    &nats::TYPE,
+];
 
 const STDOUT: SinkType = SinkType {
     name: "stdout",
@@ -69,7 +79,7 @@ struct TypeName(&'static SinkType);
 
 impl FromText for TypeName {
     const MEANT: &'static str =
-        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\" or \"elasticsearch\"";
+        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\" or \"nats\"";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         if unsupported::SINK_TYPES.contains(&text) {
