@@ -22,6 +22,8 @@ use crate::{
 
 /// The daemon answers from memory; one that does not within this time hangs.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What comes without an end is never silent for longer than this.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A status with thousands of gaps is still smaller.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -231,7 +233,7 @@ async fn over(way: &Way<'_>, request: &Request) -> Result<reqwest::Response, Dae
     if let Some(body) = &request.body {
         builder = builder.header(reqwest::header::CONTENT_TYPE, "application/json").body(body.to_string());
     }
-    // Only the head of the answer has to come in this time.
+    // Only the head of the answer has to come in this time: some bodies have no end, see `next_piece`.
     let answering = tokio::time::timeout(TIMEOUT, builder.send()).await;
     let answer = answering.map_err(|_| anyhow::anyhow!("the daemon at {tried} does not answer within {} s", TIMEOUT.as_secs()))?;
     let answer = answer.map_err(|error| DaemonError::Absent { tried: tried.clone(), detail: net::describe(&error) })?;
@@ -265,4 +267,12 @@ pub(super) async fn whole(answer: reqwest::Response) -> Result<String, DaemonErr
         })
     })?;
     String::from_utf8(body.into()).map_err(|error| DaemonError::Unclear(error.to_string()))
+}
+
+/// The next piece of an answer without an end; `None` at its end.
+pub(super) async fn next_piece(answer: &mut reqwest::Response) -> Result<Option<bytes::Bytes>, DaemonError> {
+    match tokio::time::timeout(SILENCE_MAX, answer.chunk()).await {
+        Ok(piece) => piece.map_err(|error| DaemonError::Unclear(net::describe(&error))),
+        Err(_) => Err(DaemonError::Unclear(format!("it broke off for {} s", SILENCE_MAX.as_secs()))),
+    }
 }

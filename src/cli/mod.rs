@@ -19,7 +19,9 @@ mod readable;
 mod run;
 mod schema;
 mod status;
+mod tail;
 mod terminal;
+mod time;
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,8 @@ enum Command {
     Status(status::Options),
     /// List what is known not to be collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
+    /// Show events as the running daemon collects them
+    Tail(tail::Options),
     /// Show or change how much the running daemon logs, without a restart
     LogLevel(log_level::Options),
     /// List, show and export the events that a receiver refused
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options, &cli.log),
         Command::Status(options) => status::run(&options),
         Command::Gaps(options) => gaps::run(&options),
+        Command::Tail(options) => tail::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Completions(options) => completions::run(&options),

@@ -75,7 +75,8 @@ fn line(stream: &str, event: &Event) -> String {
     line
 }
 
-fn what(value: &Value) -> String {
+/// What happened.
+pub(super) fn what(value: &Value) -> String {
     let text = |key| value.get(key).and_then(Value::as_str);
     match (text("event"), text("itemType"), text("actionType")) {
         (Some(event), _, _) => clean(event),
@@ -84,23 +85,31 @@ fn what(value: &Value) -> String {
     }
 }
 
-fn who(value: &Value) -> String {
+/// Who did it.
+pub(super) fn who(value: &Value) -> String {
     let person = ["/createdBy/name", "/createdBy/email", "/actor/name", "/actor/email"];
     person.iter().find_map(|path| value.pointer(path).and_then(Value::as_str)).map_or_else(|| "-".to_owned(), clean)
 }
 
-fn target(value: &Value) -> String {
+/// What it was done to.
+pub(super) fn target(value: &Value) -> String {
     let places = ["/object/name", "/object/id", "/contentId"];
     places.iter().find_map(|path| value.pointer(path).and_then(Value::as_str)).map(clean).unwrap_or_default()
 }
 
 /// Nothing that an event carries may move the terminal's cursor.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|symbol| if symbol.is_control() || is_bidi_control(symbol) { '·' } else { symbol }).collect()
+    text.chars().map(|symbol| if symbol.is_control() || is_hidden(symbol) { '·' } else { symbol }).collect()
 }
 
-fn is_bidi_control(symbol: char) -> bool {
-    matches!(symbol, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+/// What changes the direction of the text around it, or hides in it: the format characters of Unicode that no name needs. The joiners that
+/// emoji and some scripts are made with stay.
+fn is_hidden(symbol: char) -> bool {
+    matches!(
+        symbol,
+        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// The text, or its beginning with `…` where it is longer.

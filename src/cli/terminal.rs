@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 /// The width that every table keeps to.
 pub(super) const COLUMNS: usize = 100;
 
@@ -23,6 +25,10 @@ pub(super) enum Tone {
     Doubtful,
     /// Somebody is needed.
     Bad,
+    /// What stands out among other words.
+    Name,
+    /// Beside the point.
+    Quiet,
     /// Nothing to say.
     Plain,
 }
@@ -38,13 +44,50 @@ impl Colours {
     /// The text in that colour. Its width stays: pad it before.
     pub(super) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match (self, tone) {
+            _ if text.is_empty() => return String::new(),
             (Self::Off, _) | (Self::On, Tone::Plain) => return text.to_owned(),
             (Self::On, Tone::Good) => "32",
             (Self::On, Tone::Doubtful) => "33",
             (Self::On, Tone::Bad) => "1;31",
+            (Self::On, Tone::Name) => "36",
+            (Self::On, Tone::Quiet) => "2",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
+}
+
+/// How many columns stdout has; [`COLUMNS`] where it is no terminal.
+pub(super) fn columns_of_stdout() -> usize {
+    let term = console::Term::stdout();
+    if term.is_term() { term.size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns)) } else { COLUMNS }
+}
+
+/// How many columns the text takes on a terminal: wide letters take two, combining ones none.
+pub(super) fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// The text in exactly so many columns: filled with blanks, or cut, with `…` at its end.
+pub(super) fn fitted(text: &str, columns: usize) -> String {
+    let mut fitted = String::with_capacity(columns);
+    let mut taken = 0;
+    if width(text) <= columns {
+        fitted.push_str(text);
+        taken = width(text);
+    } else if columns > 0 {
+        for symbol in text.chars() {
+            let more = symbol.width().unwrap_or(0);
+            if taken + more + 1 > columns {
+                break;
+            }
+            fitted.push(symbol);
+            taken += more;
+        }
+        fitted.push('…');
+        taken += 1;
+    }
+    fitted.extend(std::iter::repeat_n(' ', columns.saturating_sub(taken)));
+    fitted
 }
 
 /// Seconds as a person reads them.
@@ -89,6 +132,22 @@ mod tests {
         assert_eq!(Colours::Off.paint(Tone::Bad, "paused"), "paused");
         assert_eq!(Colours::On.paint(Tone::Plain, "paused"), "paused");
         assert_eq!(Colours::On.paint(Tone::Bad, "paused"), "\u{1b}[1;31mpaused\u{1b}[0m");
+    }
+
+    #[test]
+    fn a_fitted_text_takes_its_columns_whatever_its_letters() {
+        for (text, columns, expected) in [
+            ("Ada", 5, "Ada  "),
+            ("Ada Lovelace", 5, "Ada …"),
+            ("Ada", 3, "Ada"),
+            ("ロードマップ", 6, "ロー… "),
+            ("e\u{301}e\u{301}e\u{301}", 3, "e\u{301}e\u{301}e\u{301}"),
+            ("Ada", 0, ""),
+            ("Ada", 1, "…"),
+        ] {
+            let fitted = fitted(text, columns);
+            assert_eq!((fitted.as_str(), width(&fitted)), (expected, columns), "{text:?} in {columns}");
+        }
     }
 
     #[test]

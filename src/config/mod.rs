@@ -47,6 +47,7 @@ mod verify;
 pub use environment::Environment;
 pub use load::{DEFAULT_PATH, Loaded, Source, TOKEN_VARIABLE, load, load_text};
 pub use problem::{ConfigErrors, Place, Problem};
+pub use scalar::age;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use verify::{Findings, verify};

@@ -105,6 +105,11 @@ impl FromText for Duration {
     }
 }
 
+/// A duration as the configuration spells it, such as `24h`; for what is typed elsewhere.
+pub fn age(text: &str) -> Option<Duration> {
+    Duration::from_text(text.trim()).ok()
+}
+
 fn too_large() -> Unfit {
     Unfit::Because("it is too large".to_owned())
 }

@@ -16,6 +16,7 @@ mod routes;
 mod run;
 mod signals;
 mod supervise;
+mod tail;
 
 pub use assembly::{AssemblyError, ReadySink};
 pub use observe::Observer;

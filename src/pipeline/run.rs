@@ -12,6 +12,7 @@ use super::{
     assembly::{self, Collected, Shared},
     routes,
     supervise::{Supervision, supervise},
+    tail::{Tail, followable},
 };
 use crate::{
     admin::{self, control::LogLevel},
@@ -137,7 +138,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let sources = spawn_sources(streams, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listeners.address();
-    let control = admin::Control { log, ..admin::Control::default() };
+    let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
+    let control = admin::Control { log, events: Some(Arc::new(tail)), ..admin::Control::default() };
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = sources.len(), sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");

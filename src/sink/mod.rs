@@ -26,7 +26,7 @@ pub mod http;
 pub mod http_webhook;
 mod names;
 pub mod nats;
-mod ndjson;
+pub(crate) mod ndjson;
 mod receiver_id;
 pub mod splunk_hec;
 pub mod stdout;

@@ -46,6 +46,15 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether one of the event's names is among those that are included. Unlike a sink, whoever looks for a name does not mean events
+    /// without one.
+    pub fn names(&self, event: &Event) -> bool {
+        let names = names::of(self.kind, &event.raw);
+        self.include.iter().any(|glob| names.iter().any(|name| glob.matches(name)))
+    }
+}
+
 /// The journal keeps a record without a readable time as such, and one without an id under an id of ours.
 fn is_undecodable(event: &Event) -> bool {
     event.time.is_none() || event.id.as_bytes().starts_with(b"undecodable-")

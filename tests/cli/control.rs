@@ -25,7 +25,11 @@ impl Demo {
         let admin = format!("127.0.0.1:{port}");
         let log = File::create(dir.join("log")).expect("a log file");
         let mut starting = command();
-        starting.args(["demo", "--log-format", "json", "--listen", &admin]).env("TMPDIR", dir).stdout(Stdio::null()).stderr(log);
+        starting
+            .args(["demo", "--log-format", "json", "--log-level", "info", "--listen", &admin])
+            .env("TMPDIR", dir)
+            .stdout(Stdio::null())
+            .stderr(log);
         let demo = Self { child: starting.spawn().expect("it starts"), admin };
         let began = Instant::now();
         while !run(&["status", "--admin", &demo.admin]).status.success() {
@@ -112,4 +116,58 @@ fn without_a_daemon_the_error_names_the_socket_and_the_address() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("admin.sock") && said.contains(&format!("127.0.0.1:{port}")) && said.contains("miro-siem run"), "{said}");
+}
+
+/// Starts the command, and gives its lines back until it ends.
+fn lines_of(args: &[&str]) -> (Child, std::io::Lines<BufReader<std::process::ChildStdout>>) {
+    let mut child = command().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    (child, lines)
+}
+
+#[test]
+fn tail_shows_events_readably_and_ends_cleanly() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let demo = Demo::start(dir.path());
+    let (mut tail, mut lines) = lines_of(&["tail", "--since", "1h", "--admin", &demo.admin]);
+    for line in lines.by_ref().take(10) {
+        let line = line.expect("a line");
+        assert!(line.contains("demo/audit") || line.contains("demo/content"), "{line}");
+        assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line:?}");
+    }
+    let interrupted = std::process::Command::new("kill").args(["-INT", &tail.id().to_string()]).status().expect("kill runs");
+    assert!(interrupted.success());
+    assert_eq!(tail.wait().expect("it ends").code(), Some(0), "Ctrl-C ends it cleanly");
+
+    let (tail, lines) = lines_of(&["tail", "--since", "1h", "--admin", &demo.admin]);
+    assert_eq!(lines.take(2).count(), 2);
+    let gone = tail.wait_with_output().expect("it ends by itself when its reader has gone");
+    assert_eq!((gone.status.code(), gone.stderr.is_empty()), (Some(0), true), "{}", String::from_utf8_lossy(&gone.stderr));
+
+    let output = run(&["tail", "--json", "-n", "5", "--since", "1h", "--stream", "audit", "--admin", &demo.admin]);
+    assert_eq!(output.status.code(), Some(0));
+    let events: Vec<Value> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(events.len(), 5);
+    assert!(events.iter().all(|event| event["_miro_siem"]["stream"] == "audit" && event["event"].is_string()), "{events:?}");
+    let line = logged(dir.path(), "events are read");
+    assert!(line.contains("\"caller\":\"uid "), "who has read personal data is in the log: {line}");
+}
+
+#[test]
+fn tail_says_what_there_is_and_why_it_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let demo = Demo::start(dir.path());
+    let output = run(&["tail", "--stream", "ai", "--admin", &demo.admin]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("demo/audit, demo/content, demo/forwarder"), "{said}");
+    let (tail, mut lines) = lines_of(&["tail", "--since", "1h", "--admin", &demo.admin]);
+    assert!(lines.next().is_some());
+    let stopped = std::process::Command::new("kill").args(["-TERM", &demo.child.id().to_string()]).status().expect("kill runs");
+    assert!(stopped.success());
+    while lines.next().is_some() {}
+    let output = tail.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && said.contains("stopping"), "{:?}: {said}", output.status);
 }
