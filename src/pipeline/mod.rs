@@ -11,6 +11,7 @@
 //! It moves no event itself.
 
 mod assembly;
+mod gaps;
 mod observe;
 mod routes;
 mod run;
@@ -18,6 +19,7 @@ mod signals;
 mod supervise;
 
 pub use assembly::{AssemblyError, ReadySink};
+pub use gaps::{Missing, Polled};
 pub use observe::Observer;
 pub use run::{Outcome, Parts, RunError, Running, run, start};
 pub use signals::{Signals, Stop};
