@@ -31,6 +31,10 @@ const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked at, at most: a busy stream commits many pages a second.
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
 
+/// How often a gap that grows is written anew. Its end up to now is found again from coverage; this is about one that is then filled at the
+/// other end, just after a crash.
+const GROWTH_WRITTEN_EVERY: Duration = Duration::from_secs(300);
+
 /// What a keeper needs.
 #[derive(Clone, Debug)]
 pub struct KeeperParts {
@@ -53,11 +57,22 @@ pub struct KeeperParts {
 pub struct Keeper {
     parts: KeeperParts,
     ledger: Ledger,
+    /// The ranges of its gaps as they are stored, and since when.
+    stored: (Vec<TimeRange>, Instant),
     /// How much history was covered when it last grew, and when that was.
     history: Option<(Duration, Instant)>,
     heartbeat: Option<Heartbeat>,
     /// Whether the newest failure was logged.
     told: bool,
+}
+
+/// Whether a gap that has only grown is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    /// It is.
+    Written,
+    /// It is when it was not for a while, or does not grow any more.
+    WrittenNowAndThen,
 }
 
 /// The small state could not be written, or an event could not.
@@ -96,7 +111,7 @@ impl Keeper {
     /// A keeper that has not begun.
     pub fn new(parts: KeeperParts) -> Self {
         let heartbeat = parts.settings.heartbeat.map(|every| Heartbeat::new(every, parts.stream.clone()));
-        Self { parts, ledger: Ledger::default(), history: None, heartbeat, told: false }
+        Self { parts, ledger: Ledger::default(), stored: (Vec::new(), Instant::now()), history: None, heartbeat, told: false }
     }
 
     /// Keeps the ledger until `stop` is cancelled, and looks once more then: what was collected last closes its gap.
@@ -107,7 +122,8 @@ impl Keeper {
         let mut head = self.parts.journal.head();
         loop {
             let stopping = stop.is_cancelled();
-            if let Err(error) = self.look().await {
+            let growth = if stopping { Growth::Written } else { Growth::WrittenNowAndThen };
+            if let Err(error) = self.look(growth).await {
                 if matches!(error, Unwritten(JournalError::Closed)) {
                     return;
                 }
@@ -135,7 +151,10 @@ impl Keeper {
         let key = key(&self.parts.stream);
         let Some(stored) = self.parts.journal.state(&key) else { return Ok(()) };
         match Ledger::decode(&stored) {
-            Ok(ledger) => self.ledger = ledger,
+            Ok(ledger) => {
+                self.stored = (ledger.ranges(), Instant::now());
+                self.ledger = ledger;
+            }
             Err(problem) => {
                 error!(stream = %self.parts.stream, error = %problem, "gap ledger cannot be used; it is set aside and begun anew, so gaps that are open are reported once more");
                 self.parts.journal.put_state(&format!("{key}/unreadable"), stored).await?;
@@ -145,14 +164,14 @@ impl Keeper {
     }
 
     /// Brings the ledger up to date.
-    async fn look(&mut self) -> Result<(), Unwritten> {
+    async fn look(&mut self, growth: Growth) -> Result<(), Unwritten> {
         // What was decided before a crash, or could not be written, comes first: events are in the order of their changes.
         self.say().await?;
         let row = self.parts.health.streams().remove(&self.parts.stream).unwrap_or_default();
         let ours = self.parts.clock.now();
         if let Some(coverage) = known_coverage(&*self.parts.journal, &self.parts.stream) {
             let view = self.view(&coverage, row.server_now(ours));
-            self.keep(&view, &row).await?;
+            self.keep(&view, &row, growth).await?;
             self.beat(&view, &row, ours).await?;
         }
         self.told = false;
@@ -167,12 +186,16 @@ impl Keeper {
         view
     }
 
-    async fn keep(&mut self, view: &View<'_>, row: &StreamHealth) -> Result<(), Unwritten> {
+    async fn keep(&mut self, view: &View<'_>, row: &StreamHealth, growth: Growth) -> Result<(), Unwritten> {
         loop {
             let mut next = self.ledger.clone();
             let changes = next.judge(view, &|range| cause(row, range));
             if changes.is_empty() {
-                // What has only grown is found again from coverage after a crash.
+                let (grows, (ranges, since)) = (next.gaps().iter().any(|gap| gap.range.to() == view.now), &self.stored);
+                let is_due = growth == Growth::Written || !grows || since.elapsed() >= GROWTH_WRITTEN_EVERY;
+                if next.ranges() != *ranges && is_due {
+                    return self.write(next).await;
+                }
                 self.ledger = next;
                 return Ok(());
             }
@@ -218,6 +241,7 @@ impl Keeper {
     /// Makes a ledger durable, and only then the one that counts.
     async fn write(&mut self, ledger: Ledger) -> Result<(), Unwritten> {
         self.parts.journal.put_state(&key(&self.parts.stream), ledger.encode()).await?;
+        self.stored = (ledger.ranges(), Instant::now());
         self.ledger = ledger;
         Ok(())
     }
