@@ -19,6 +19,7 @@ mod readable;
 mod run;
 mod schema;
 mod status;
+mod stopped;
 mod terminal;
 
 /// What a command came to.
@@ -99,7 +100,7 @@ enum Command {
     Check(ConfigOption),
     /// Show what the running daemon is doing
     Status(status::Options),
-    /// List what is known not to be collected: open gaps, which will be, and lost ones
+    /// List what is not collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
     /// Show or change how much the running daemon logs, without a restart
     LogLevel(log_level::Options),

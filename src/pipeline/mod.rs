@@ -21,5 +21,5 @@ mod supervise;
 pub use assembly::{AssemblyError, ReadySink};
 pub use gaps::{Missing, Polled};
 pub use observe::Observer;
-pub use run::{Outcome, Parts, RunError, Running, run, start};
+pub use run::{Outcome, Parts, RunError, Running, journal_options, run, start};
 pub use signals::{Signals, Stop};

@@ -215,13 +215,18 @@ impl Running {
     }
 }
 
-async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+/// How the journal of that configuration is opened, by the daemon or in its place.
+pub fn journal_options(settings: &Settings) -> Options {
     let overlap = settings.orgs.iter().flat_map(|org| &org.streams).map(|stream| stream.overlap).max().unwrap_or_default();
-    let options = Options {
+    Options {
         dir: settings.state.dir.clone(),
         bytes_max: settings.state.journal_bytes_max,
         ids_reach: SPAN_MAX + overlap + IDS_REACH_MARGIN,
-    };
+    }
+}
+
+async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+    let options = journal_options(settings);
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;
     Ok(Arc::new(journal))
