@@ -140,9 +140,9 @@ impl Forwarder {
         Self(Arc::new(Inner { stream: stream_of(org), org_id, journal, clock, audience, turn: Mutex::new(()) }))
     }
 
-    /// Makes an event of this organisation.
-    pub fn event(&self, notice: &Notice<'_>, details: &impl Serialize) -> OwnEvent {
-        OwnEvent::new(notice, self.0.org_id.as_deref(), details)
+    /// Miro's id of the organisation, where the configuration has it.
+    pub fn org_id(&self) -> Option<&str> {
+        self.0.org_id.as_deref()
     }
 
     /// Makes the event durable. One that is in the journal already is not written again.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::event::{SinkName, StreamId, Timestamp};
 
@@ -99,12 +100,23 @@ pub struct StreamHealth {
     pub events_collected: u64,
     /// When the access token expires, where it does.
     pub token_expires_at: Option<Timestamp>,
+    /// The server's time in its newest answer, and when that came: an answer's age does not depend on this machine's clock.
+    pub server_clock: Option<(Timestamp, Instant)>,
 }
+
+/// The server's clock comes in whole seconds: smaller differences are no differences.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// Intervals without success after which a stream is unhealthy.
 const UNHEALTHY_AFTER_INTERVALS: u32 = 3;
 
 impl StreamHealth {
+    /// Now by the server's clock as far as it is known, else by ours: a clock of ours that is wrong or steps makes no gap and hides none.
+    pub fn server_now(&self, ours: Timestamp) -> Timestamp {
+        let server = self.server_clock.map_or(ours, |(time, heard)| time.plus(heard.elapsed()));
+        if ours.since(server).max(server.since(ours)) <= CLOCK_TOLERANCE { ours } else { server }
+    }
+
     /// Whether the stream makes progress: it has succeeded within three intervals, and it is not paused. One that has ended did so because a
     /// stop was asked for, and a drain is no fault; a task that ends unasked is told by its supervisor.
     pub fn is_healthy(&self, now: Timestamp) -> bool {

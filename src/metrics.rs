@@ -48,7 +48,7 @@ definitions! {
     WATERMARK_LAG = Gauge "miro_siem_watermark_lag_seconds" ["org", "stream"] "Now minus the time up to which the stream is collected without a hole.";
     LAST_SUCCESS = Gauge "miro_siem_last_success_timestamp_seconds" ["org", "stream"] "When the stream last finished a window.";
     QUOTA_REMAINING = Gauge "miro_siem_quota_remaining_credits" ["org"] "Credits that Miro says are left in this minute.";
-    GAP_SECONDS = Gauge "miro_siem_gap_seconds" ["org", "stream", "state"] "Seconds that are known not to be collected, open or lost.";
+    GAP_SECONDS = Gauge "miro_siem_gap_seconds" ["org", "stream", "state"] "Seconds that are not collected: open where they are overdue and can still be, lost where they lie past the retention of Miro's log.";
     EVENTS_DELIVERED = Counter "miro_siem_events_delivered_total" ["sink", "stream"] "Events that the receiver has accepted.";
     EVENTS_DEAD_LETTERED = Counter "miro_siem_events_dead_lettered_total" ["sink", "stream"] "Events that were set aside as dead letters.";
     EVENTS_FILTERED = Counter "miro_siem_events_filtered_total" ["sink", "stream"] "Events that the sink's filter left out.";

@@ -46,7 +46,7 @@ pub(super) fn render(status: &Status) -> String {
 }
 
 fn stream(html: &mut String, row: &StreamStatus) {
-    let gap_secs = row.gaps.iter().fold(0.0, |sum, gap| sum + gap.secs);
+    let gap_secs = row.gap_secs();
     let _ = write!(
         html,
         "<tr><td>{}/{}<td class={}>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{:.0} s<td>{}</tr>",

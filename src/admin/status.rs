@@ -49,10 +49,14 @@ pub struct StreamStatus {
     pub watermark: Option<String>,
     /// Now minus the watermark, or minus the oldest hole that can still be filled.
     pub lag_secs: Option<f64>,
-    /// The collected ranges.
+    /// The collected ranges: Miro was asked for all of their time and has answered, so an hour in them without events had none. What lies in
+    /// none of them was not asked for, or not answered.
     pub coverage: Vec<RangeStatus>,
-    /// What is known not to be collected.
+    /// What is not collected and should be, oldest first.
     pub gaps: Vec<GapStatus>,
+    /// The gaps of the last 90 days that have ended, the newest first.
+    #[serde(default)]
+    pub gaps_ended: Vec<EndedGapStatus>,
     /// When a window was last finished.
     pub last_success: Option<String>,
     /// Events collected since the process started.
@@ -65,6 +69,13 @@ pub struct StreamStatus {
     pub fault: Option<Fault>,
 }
 
+impl StreamStatus {
+    /// Seconds that are overdue or lost; what is being collected is no gap.
+    pub fn gap_secs(&self) -> f64 {
+        self.gaps.iter().filter(|gap| gap.state != GapState::Pending).fold(0.0, |sum, gap| sum + gap.secs)
+    }
+}
+
 /// A half-open range.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RangeStatus {
@@ -74,7 +85,7 @@ pub struct RangeStatus {
     pub to: String,
 }
 
-/// A range that is known not to be collected.
+/// A range that is not collected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GapStatus {
     /// Its first instant.
@@ -83,8 +94,59 @@ pub struct GapStatus {
     pub to: String,
     /// Its length.
     pub secs: f64,
-    /// `open`: will be collected; `lost`: past Miro's retention.
+    /// `open`: overdue, and will be collected; `lost`: past Miro's retention; `pending`: is being collected, such as history that the first
+    /// backfill has not reached yet.
     pub state: GapState,
+    /// When it was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<String>,
+    /// When its first instant is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_from: Option<String>,
+    /// Why it was not collected, as far as it was known when it was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+/// A gap that has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EndedGapStatus {
+    /// Its first instant.
+    pub from: String,
+    /// The first instant after it.
+    pub to: String,
+    /// Its length.
+    pub secs: f64,
+    /// How much of it was never collected.
+    pub lost_secs: f64,
+    /// When it was found.
+    pub opened_at: String,
+    /// When it ended.
+    pub ended_at: String,
+    /// How.
+    pub end: GapEnd,
+    /// Why it was not collected at first.
+    pub cause: String,
+}
+
+/// How a gap ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapEnd {
+    /// All of it was collected.
+    Closed,
+    /// Some of it never can be.
+    Lost,
+}
+
+impl GapEnd {
+    /// The name in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Whether a gap can still be filled.
@@ -95,6 +157,8 @@ pub enum GapState {
     Open,
     /// It is past Miro's retention.
     Lost,
+    /// It is being collected.
+    Pending,
 }
 
 impl GapState {
@@ -103,6 +167,7 @@ impl GapState {
         match self {
             Self::Open => "open",
             Self::Lost => "lost",
+            Self::Pending => "pending",
         }
     }
 }

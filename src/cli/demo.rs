@@ -115,6 +115,7 @@ async fn settings(options: &Options, simulator: &miro_simulator::Running, state:
         page_size,
         reconcile: vec![Duration::from_secs(60)],
         retention: Duration::from_secs(30 * 24 * 3_600),
+        heartbeat: None,
     };
     let token = simulator.sim().auth().token("admin").context("the simulator has no token")?;
     Ok(Settings {

@@ -19,6 +19,7 @@ mod readable;
 mod run;
 mod schema;
 mod status;
+mod stopped;
 mod tail;
 mod terminal;
 mod time;
@@ -101,7 +102,7 @@ enum Command {
     Check(ConfigOption),
     /// Show what the running daemon is doing
     Status(status::Options),
-    /// List what is known not to be collected: open gaps, which will be, and lost ones
+    /// List what is not collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
     /// Show events as the running daemon collects them
     Tail(tail::Options),

@@ -100,7 +100,7 @@ fn table(status: &Status, colours: Colours) -> String {
 }
 
 fn stream_line(text: &mut String, row: &StreamStatus, colours: Colours) {
-    let gap_secs = row.gaps.iter().fold(0.0, |sum, gap| sum + gap.secs);
+    let gap_secs = row.gap_secs();
     let gaps = format!("{:>8}", span(gap_secs));
     let _ = writeln!(
         text,

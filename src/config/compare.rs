@@ -13,6 +13,7 @@ use crate::event::StreamKind;
 pub(super) fn compare(report: &Report, settings: &Settings) -> Result<(), Faulty> {
     warn_of_idle_streams(report, settings);
     warn_of_undelivered_streams(report, settings);
+    warn_of_unheard_heartbeats(report, settings);
     refuse_shared_files(report, settings)
 }
 
@@ -39,6 +40,18 @@ fn warn_of_undelivered_streams(report: &Report, settings: &Settings) {
         for stream in org.streams.iter().filter(|stream| !settings.sinks.iter().any(|sink| sink.streams.contains(&stream.kind))) {
             let key = format!("orgs.{}.{}", org.name, stream.kind);
             report.warning(&key, &Origin::File, "is collected, and no sink takes it");
+        }
+    }
+}
+
+fn warn_of_unheard_heartbeats(report: &Report, settings: &Settings) {
+    if settings.sinks.iter().any(|sink| sink.streams.contains(&StreamKind::Forwarder)) {
+        return;
+    }
+    for org in &settings.orgs {
+        for stream in org.streams.iter().filter(|stream| stream.heartbeat.is_some()) {
+            let key = format!("orgs.{}.{}.heartbeat", org.name, stream.kind);
+            report.warning(&key, &Origin::File, "is heard by nobody: no sink has forwarder_events = true");
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     name,
     node::{Kind, Node},
     problem::Faulty,
+    scalar::Heartbeat,
     secret_value::{OAUTH, STREAM_OAUTH, STREAM_TOKEN, TOKEN, auth},
     settings::{AuthSettings, OrgSettings, QuotaShare, Start, StreamSettings},
     table::{At, Table, nearest},
@@ -73,6 +74,14 @@ const RECONCILE: Key<Vec<Duration>, Defaulted> = Key::defaulted(
     delays.len() <= 8 && delays.iter().all(|delay| (Duration::from_secs(1)..=DAY * 31).contains(delay))
 });
 
+const HEARTBEAT: Key<Heartbeat, Defaulted> = Key::defaulted(
+    "heartbeat",
+    "off",
+    "How often an event `miro_siem.heartbeat` says how the stream is doing, so that a receiver can alarm on silence. It goes to sinks with \
+     forwarder_events.",
+)
+.limited("from 1m to 24h, or \"off\"", |heartbeat| heartbeat.0.is_none_or(|every| (Duration::from_secs(60)..=DAY).contains(&every)));
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Events that become visible late by minutes have been seen; a shorter overlap is asking for gaps.
@@ -103,9 +112,18 @@ const CONTENT_RETENTION: Key<Duration, Defaulted> = Key::defaulted(
 
 /// The streams of an organisation, each with the keys of its table.
 pub(super) const STREAMS: [(StreamKind, Keys); 3] = [
-    (StreamKind::Audit, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &AUDIT_RETENTION, &AUDIT_PAGE]),
-    (StreamKind::Content, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &CONTENT_RETENTION, &CONTENT_PAGE]),
-    (StreamKind::Ai, &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &CONTENT_RETENTION, &AI_PAGE]),
+    (
+        StreamKind::Audit,
+        &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &AUDIT_RETENTION, &HEARTBEAT, &AUDIT_PAGE],
+    ),
+    (
+        StreamKind::Content,
+        &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &CONTENT_RETENTION, &HEARTBEAT, &CONTENT_PAGE],
+    ),
+    (
+        StreamKind::Ai,
+        &[&STREAM_TOKEN, &STREAM_OAUTH, &POLL_INTERVAL, &START, &OVERLAP, &RECONCILE, &CONTENT_RETENTION, &HEARTBEAT, &AI_PAGE],
+    ),
 ];
 
 /// `[orgs.<name>]`
@@ -169,7 +187,7 @@ fn stream(org: &Table<'_>, kind: StreamKind, keys: Keys, org_has_auth: bool) -> 
 fn read_stream(table: &Table<'_>, kind: StreamKind, org: &Table<'_>, org_has_auth: bool) -> Result<StreamSettings, Faulty> {
     let auth = require_auth(table, auth(table), org, org_has_auth);
     let (poll_interval, start, overlap) = (table.take(&POLL_INTERVAL), table.take(&START), table.take(&OVERLAP));
-    let (page_size, reconcile) = (table.take(page_key(kind)), table.take(&RECONCILE));
+    let (page_size, reconcile, heartbeat) = (table.take(page_key(kind)), table.take(&RECONCILE), table.take(&HEARTBEAT));
     let retention = retention(table, kind, start.as_ref().ok());
     if overlap.as_ref().is_ok_and(|overlap| *overlap < OVERLAP_DOUBTFUL)
         && let Some(node) = table.raw(OVERLAP.name)
@@ -185,6 +203,7 @@ fn read_stream(table: &Table<'_>, kind: StreamKind, org: &Table<'_>, org_has_aut
         page_size: page_size?,
         reconcile: sorted(reconcile?),
         retention: retention?,
+        heartbeat: heartbeat?.0,
     })
 }
 

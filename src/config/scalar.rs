@@ -232,6 +232,22 @@ impl FromText for HostName {
     }
 }
 
+/// `"off"` or an interval.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heartbeat(pub(super) Option<Duration>);
+
+impl FromText for Heartbeat {
+    const MEANT: &'static str = "a duration such as \"5m\", or \"off\"";
+
+    fn from_text(text: &str) -> Result<Self, Unfit> {
+        if text == "off" { Ok(Self(None)) } else { Duration::from_text(text).map(|every| Self(Some(every))) }
+    }
+
+    fn from_integer(number: i128) -> Option<Result<Self, Unfit>> {
+        <Duration as FromText>::from_integer(number).map(|read| read.map(|every| Self(Some(every))))
+    }
+}
+
 impl FromText for Start {
     const MEANT: &'static str = "\"now\", an age such as \"24h\" or \"90d\", or a time such as \"2026-01-31T00:00:00Z\"";
 

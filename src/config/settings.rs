@@ -125,6 +125,8 @@ pub struct StreamSettings {
     /// How far back Miro's log reaches: `retention`, or for content and AI logs the age of `start` where that is written alone and reaches
     /// further. What is older cannot be collected any more.
     pub retention: Duration,
+    /// `heartbeat`: how often an event of ours says how the stream is doing; `None` for `"off"`.
+    pub heartbeat: Option<Duration>,
 }
 
 /// `quota_share`: which part of Miro's credits a minute is for us.

@@ -1,21 +1,24 @@
 //! From settings to parts: clients, pollers' parts, sinks and their streams. Nothing runs yet.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use thiserror::Error;
 
-use super::observe::ObservedStream;
+use super::{gaps::Polled, observe::ObservedStream};
 use crate::{
     clock::Clock,
     config::settings::{OrgSettings, Settings, SinkSettings, StreamSettings},
     event::{OrgName, SinkName, StreamId, StreamKind},
-    forwarder,
+    forwarder::{self, Audience, Forwarder},
     health::Health,
     journal::Journal,
     metrics::Metrics,
     miro::{self, Pages},
     sink::{self, Built},
-    source::PollerParts,
+    source::{PollerParts, gaps::KeeperParts},
 };
 
 /// Why the parts could not be put together.
@@ -57,7 +60,19 @@ pub(super) struct Collected {
 
 impl Collected {
     pub(super) fn observed(&self) -> ObservedStream {
-        ObservedStream { stream: self.stream.clone(), pages: self.pages.clone(), retention: self.settings.retention }
+        let polled = Polled { retention: self.settings.retention, interval: self.settings.poll_interval };
+        ObservedStream { stream: self.stream.clone(), pages: self.pages.clone(), polled }
+    }
+
+    pub(super) fn keeper_parts(&self, journal: Arc<dyn Journal>, forwarder: Forwarder, shared: &Shared) -> KeeperParts {
+        KeeperParts {
+            stream: self.stream.clone(),
+            settings: self.settings.clone(),
+            journal,
+            clock: shared.clock.clone(),
+            health: shared.health.clone(),
+            forwarder,
+        }
     }
 
     pub(super) fn poller_parts(&self, journal: Arc<dyn Journal>, shared: &Shared) -> PollerParts {
@@ -92,6 +107,22 @@ fn org_streams(org: &OrgSettings, settings: &Settings, shared: &Shared) -> Resul
         Ok(Collected { stream: StreamId::new(org.name.clone(), stream.kind), settings: stream.clone(), pages })
     };
     org.streams.iter().map(collected).collect()
+}
+
+/// Who says an organisation's events of our own; heard where any sink takes them.
+pub(super) fn forwarders(
+    settings: &Settings,
+    routes: &[(SinkName, Vec<StreamId>)],
+    journal: &Arc<dyn Journal>,
+    shared: &Shared,
+) -> BTreeMap<OrgName, Forwarder> {
+    let of = |org: &OrgSettings| {
+        let own = forwarder::stream_of(&org.name);
+        let is_heard = routes.iter().any(|(_, streams)| streams.contains(&own));
+        let audience = if is_heard { Audience::Sinks } else { Audience::Nobody };
+        (org.name.clone(), Forwarder::new(&org.name, org.id.clone(), journal.clone(), shared.clock.clone(), audience))
+    };
+    settings.orgs.iter().map(of).collect()
 }
 
 /// A sink, and which streams it takes.

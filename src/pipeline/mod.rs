@@ -11,6 +11,7 @@
 //! It moves no event itself.
 
 mod assembly;
+mod gaps;
 mod observe;
 mod routes;
 mod run;
@@ -19,6 +20,7 @@ mod supervise;
 mod tail;
 
 pub use assembly::{AssemblyError, ReadySink};
+pub use gaps::{Missing, Polled};
 pub use observe::Observer;
-pub use run::{Outcome, Parts, RunError, Running, run, start};
+pub use run::{Outcome, Parts, RunError, Running, journal_options, run, start};
 pub use signals::{Signals, Stop};

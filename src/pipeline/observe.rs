@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::gaps::{Missing, Polled};
 use crate::{
-    admin::status::{GapState, GapStatus, JournalStatus, RangeStatus, SinkStatus, Status, StreamStatus, instant},
+    admin::status::{GapState, JournalStatus, RangeStatus, SinkStatus, Status, StreamStatus, instant},
     clock::Clock,
-    coverage::Coverage,
-    event::{SinkName, StreamId, TimeRange, Timestamp},
+    event::{SinkName, StreamId, Timestamp},
     health::{Health, SinkHealth, SinkPhase, StreamHealth},
     journal::{Backlog, Journal},
     metrics::{self, Metrics},
@@ -21,8 +21,7 @@ const SINK_STUCK_AFTER: Duration = Duration::from_secs(900);
 pub(super) struct ObservedStream {
     pub(super) stream: StreamId,
     pub(super) pages: Arc<dyn Pages>,
-    /// How far back Miro's log reaches.
-    pub(super) retention: Duration,
+    pub(super) polled: Polled,
 }
 
 /// Sees the whole pipeline.
@@ -80,14 +79,13 @@ impl Observer {
     }
 
     fn set_gauges(&self) {
-        let now = self.clock.now();
-        for ObservedStream { stream, retention, .. } in &self.streams {
-            let Some(coverage) = self.journal.coverage(stream) else { continue };
-            let cliff = cliff(*retention, &coverage, now);
-            self.metrics.stream_gauge(metrics::WATERMARK_LAG, stream).set(lag(&coverage, cliff, now).as_secs_f64());
-            let gaps = gaps(&coverage, cliff);
+        let (now, health) = (self.clock.now(), self.health.streams());
+        for one @ ObservedStream { stream, .. } in &self.streams {
+            let row = health.get(stream).cloned().unwrap_or_default();
+            let Some(missing) = self.missing(one, &row, now) else { continue };
+            self.metrics.stream_gauge(metrics::WATERMARK_LAG, stream).set(missing.lag.as_secs_f64());
             for state in [GapState::Open, GapState::Lost] {
-                let secs = gaps.iter().filter(|gap| gap.state == state).fold(0.0, |sum, gap| sum + gap.secs);
+                let secs = missing.total(state).as_secs_f64();
                 let labels = [("org", stream.org.as_str()), ("stream", stream.kind.as_str()), ("state", state.as_str())];
                 self.metrics.gauge(metrics::GAP_SECONDS, &labels).set(secs);
             }
@@ -108,9 +106,15 @@ impl Observer {
             .iter()
             .map(|one| {
                 let row = health.get(&one.stream).cloned().unwrap_or_default();
-                stream_status(one, row, self.journal.coverage(&one.stream), now)
+                let missing = self.missing(one, &row, now);
+                stream_status(one, row, missing.as_ref(), now)
             })
             .collect()
+    }
+
+    /// By the server's clock: that is the one which windows follow, and retention.
+    fn missing(&self, one: &ObservedStream, row: &StreamHealth, now: Timestamp) -> Option<Missing> {
+        Missing::of(&*self.journal, &one.stream, one.polled, row.server_now(now))
     }
 
     fn sink_rows(&self, now: Timestamp) -> Vec<SinkStatus> {
@@ -147,50 +151,21 @@ fn age(backlog: &Backlog, now: Timestamp) -> Duration {
     backlog.oldest_collected_at.map_or(Duration::ZERO, |oldest| now.since(oldest))
 }
 
-/// The oldest instant that can still be collected: holes before it are lost.
-fn cliff(retention: Duration, coverage: &Coverage, now: Timestamp) -> Timestamp {
-    now.minus(retention).max(coverage.origin())
-}
-
-fn lag(coverage: &Coverage, cliff: Timestamp, now: Timestamp) -> Duration {
-    let wanted = TimeRange::new(cliff, now);
-    let first = wanted.and_then(|wanted| coverage.missing(wanted).into_iter().next());
-    first.map_or(Duration::ZERO, |missing| now.since(missing.from()))
-}
-
-fn gaps(coverage: &Coverage, cliff: Timestamp) -> Vec<GapStatus> {
-    let mut found = Vec::new();
-    for gap in coverage.gaps() {
-        let parts = [
-            (TimeRange::new(gap.from(), gap.to().min(cliff)), GapState::Lost),
-            (TimeRange::new(gap.from().max(cliff), gap.to()), GapState::Open),
-        ];
-        for (part, state) in parts {
-            found.extend(part.filter(|part| !part.is_empty()).map(|part| GapStatus {
-                from: instant(part.from()),
-                to: instant(part.to()),
-                secs: part.length().as_secs_f64(),
-                state,
-            }));
-        }
-    }
-    found
-}
-
-fn stream_status(one: &ObservedStream, row: StreamHealth, coverage: Option<Coverage>, now: Timestamp) -> StreamStatus {
-    let ObservedStream { stream, pages, retention } = one;
-    let cliff = coverage.as_ref().map_or(now, |coverage| cliff(*retention, coverage, now));
-    let ranges = coverage.as_ref().map(|coverage| coverage.ranges().to_vec()).unwrap_or_default();
+fn stream_status(one: &ObservedStream, row: StreamHealth, missing: Option<&Missing>, now: Timestamp) -> StreamStatus {
+    let ObservedStream { stream, pages, .. } = one;
+    let coverage = missing.map(|missing| &missing.coverage);
+    let ranges = coverage.map(|coverage| coverage.ranges().to_vec()).unwrap_or_default();
     StreamStatus {
         org: stream.org.to_string(),
         stream: stream.kind.to_string(),
         phase: row.phase,
         healthy: row.is_healthy(now),
-        origin: coverage.as_ref().map(|coverage| instant(coverage.origin())),
-        watermark: coverage.as_ref().map(|coverage| instant(coverage.watermark())),
-        lag_secs: coverage.as_ref().map(|coverage| lag(coverage, cliff, now).as_secs_f64()),
+        origin: coverage.map(|coverage| instant(coverage.origin())),
+        watermark: coverage.map(|coverage| instant(coverage.watermark())),
+        lag_secs: missing.map(|missing| missing.lag.as_secs_f64()),
         coverage: ranges.iter().map(|range| RangeStatus { from: instant(range.from()), to: instant(range.to()) }).collect(),
-        gaps: coverage.as_ref().map(|coverage| gaps(coverage, cliff)).unwrap_or_default(),
+        gaps: missing.map(Missing::gaps).unwrap_or_default(),
+        gaps_ended: missing.map(Missing::ended).unwrap_or_default(),
         last_success: row.last_success.map(instant),
         events_collected: row.events_collected,
         quota_remaining_credits: pages.quota().remaining.map(u64::from),

@@ -1,6 +1,6 @@
 //! Starting, running and stopping the whole.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -18,7 +18,8 @@ use crate::{
     admin::{self, control::LogLevel},
     clock::Clock,
     config::{Settings, settings::AdminSettings},
-    event::{SinkName, StreamId},
+    event::{OrgName, SinkName, StreamId},
+    forwarder::Forwarder,
     health::Health,
     journal::{DiskJournal, Journal, JournalError, Options},
     metrics::Metrics,
@@ -26,7 +27,7 @@ use crate::{
         dead_letters::{DeadLetterError, DeadLetters},
         driver::{Driver, Shutdown, SinkParts, SinkState},
     },
-    source::{Poller, SPAN_MAX},
+    source::{Poller, SPAN_MAX, gaps::Keeper},
 };
 
 /// Ids are remembered for a window and its overlap and this much longer, so that a clock step does not send anything twice.
@@ -135,14 +136,16 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let shutdown = Shutdown { drain: stop.stopping().child_token(), stop: stop.stopping() };
     let states = sink_states(&settings, &sinks, &shared)?;
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
-    let sources = spawn_sources(streams, &journal, &shared, &stop);
+    let streams_len = streams.len();
+    let forwarders = assembly::forwarders(&settings, &routes, &journal, &shared);
+    let sources = spawn_sources(streams, &forwarders, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listeners.address();
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
     let control = admin::Control { log, events: Some(Arc::new(tail)), ..admin::Control::default() };
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
-    info!(streams = sources.len(), sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
+    info!(streams = streams_len, sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
     notify(sd_notify::NotifyState::Ready);
     Ok(Running {
         observer,
@@ -214,21 +217,37 @@ impl Running {
     }
 }
 
-async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+/// How the journal of that configuration is opened, by the daemon or in its place.
+pub fn journal_options(settings: &Settings) -> Options {
     let overlap = settings.orgs.iter().flat_map(|org| &org.streams).map(|stream| stream.overlap).max().unwrap_or_default();
-    let options = Options {
+    Options {
         dir: settings.state.dir.clone(),
         bytes_max: settings.state.journal_bytes_max,
         ids_reach: SPAN_MAX + overlap + IDS_REACH_MARGIN,
-    };
+    }
+}
+
+async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+    let options = journal_options(settings);
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;
     Ok(Arc::new(journal))
 }
 
-fn spawn_sources(streams: Vec<Collected>, journal: &Arc<dyn Journal>, shared: &Shared, stop: &Stop) -> JoinSet<()> {
+fn spawn_sources(
+    streams: Vec<Collected>,
+    forwarders: &BTreeMap<OrgName, Forwarder>,
+    journal: &Arc<dyn Journal>,
+    shared: &Shared,
+    stop: &Stop,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for one in streams {
+        if let Some(forwarder) = forwarders.get(&one.stream.org) {
+            let (parts, draining) = (one.keeper_parts(journal.clone(), forwarder.clone(), shared), stop.draining());
+            let make = move || Keeper::new(parts.clone()).run(draining.clone());
+            tasks.spawn(supervise(format!("gaps {}", one.stream), supervision(shared), stop.draining(), make));
+        }
         let (journal, context, draining) = (journal.clone(), shared.clone(), stop.draining());
         let name = format!("source {}", one.stream);
         let make = move || Poller::new(one.poller_parts(journal.clone(), &context)).run(draining.clone());

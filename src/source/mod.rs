@@ -20,6 +20,7 @@
 //!
 //! Nothing to do: the coverage in the journal is the checkpoint.
 
+pub mod gaps;
 mod plan;
 mod poller;
 mod walk;

@@ -450,6 +450,7 @@ impl Poller {
 
     fn learn_clock(&mut self, page: &Page) {
         let Some(server) = page.server_time else { return };
+        self.parts.health.stream(&self.parts.stream, |row| row.server_clock = Some((server, tokio::time::Instant::now())));
         let ahead = server.as_micros() - self.parts.clock.now().as_micros();
         let off = Duration::from_micros(ahead.unsigned_abs());
         if off > CLOCK_SKEW_WARN && Duration::from_micros(self.server_ahead_micros.unsigned_abs()) <= CLOCK_SKEW_WARN {

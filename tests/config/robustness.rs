@@ -41,6 +41,8 @@ const KEYS: &[&str] = &[
     "page_size",
     "reconcile",
     "retention",
+    "heartbeat",
+    "forwarder_events",
     "quota_share",
     "type",
     "streams",

@@ -96,6 +96,25 @@ fn delays_of_later_listings_are_sorted_and_can_be_switched_off() {
 }
 
 #[test]
+fn a_heartbeat_is_off_or_an_interval_that_somebody_hears() {
+    assert_eq!(stream("").heartbeat, None);
+    assert_eq!(stream("heartbeat = 'off'").heartbeat, None);
+    assert_eq!(stream("heartbeat = '90s'").heartbeat, Some(Duration::from_secs(90)));
+    let refused = |written: &str, found: &str| {
+        let message = format!("orgs.acme.audit.heartbeat: needs to be from 1m to 24h, or \"off\"; found {found}");
+        check_org(&format!("token = 'x'\n[orgs.acme.audit]\nheartbeat = {written}"), &[&message]);
+    };
+    refused("'59s'", "\"59s\"");
+    refused("'2d'", "\"2d\"");
+    let warnings = |sink: &str| {
+        let loaded = loaded(&format!("{ORG}heartbeat = '5m'\n{SINK}{sink}"));
+        loaded.warnings.iter().map(|warning| format!("{}: {}", warning.key, warning.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(""), ["orgs.acme.audit.heartbeat: is heard by nobody: no sink has forwarder_events = true"]);
+    assert!(warnings("forwarder_events = true").is_empty());
+}
+
+#[test]
 fn a_retention_holds_against_the_start_unless_only_the_start_says_how_long_the_log_is() {
     let check = |kind: &str, toml: &str, days: u64, warnings: &[&str]| {
         let loaded = loaded(&format!("[orgs.acme]\ntoken = 'x'\n[orgs.acme.{kind}]\n{toml}\n{SINK}"));

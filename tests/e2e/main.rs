@@ -6,6 +6,7 @@ mod admin;
 mod cli;
 mod complete;
 mod daemon;
+mod gaps;
 mod outage;
 mod receivers;
 mod rsyslog;

@@ -30,6 +30,7 @@ fn stream(kind: StreamKind, auth: Option<AuthSettings>) -> StreamSettings {
         page_size: 100,
         reconcile: Vec::new(),
         retention: Duration::from_secs(90 * 86_400),
+        heartbeat: None,
     }
 }
 
