@@ -52,6 +52,11 @@ definitions! {
     EVENTS_DELIVERED = Counter "miro_siem_events_delivered_total" ["sink", "stream"] "Events that the receiver has accepted.";
     EVENTS_DEAD_LETTERED = Counter "miro_siem_events_dead_lettered_total" ["sink", "stream"] "Events that were set aside as dead letters.";
     EVENTS_FILTERED = Counter "miro_siem_events_filtered_total" ["sink", "stream"] "Events that the sink's filter left out.";
+    EVENTS_WITHOUT_OUTCOME = Counter "miro_siem_events_without_outcome_total" ["sink", "stream"] "Events that left the driver without an outcome, or with two; always 0, else a defect.";
+    EVENTS_REPLAYED = Counter "miro_siem_events_replayed_total" ["sink", "stream", "result"] "Events that were sent again by a replay, by result: delivered, filtered, dead_lettered.";
+    DEAD_LETTERS_RETRIED = Counter "miro_siem_dead_letters_retried_total" ["sink", "stream", "result"] "Dead letters that were sent again, by result: delivered, filtered, refused.";
+    DEAD_LETTERS_DROPPED = Counter "miro_siem_dead_letters_dropped_total" ["sink"] "Dead letters that a person has thrown away.";
+    DEAD_LETTER_BYTES = Gauge "miro_siem_dead_letter_bytes" ["sink"] "Bytes of the sink's dead letters on disk; at state.dead_letters_max the sink pauses.";
     EVENTS_UNMAPPED = Counter "miro_siem_events_unmapped_total" ["sink", "stream"] "Events that the sink's format has no class for; delivered as events of unknown kind.";
     POSSIBLE_DUPLICATES = Counter "miro_siem_possible_duplicates_total" ["sink", "stream"] "Events that were sent again although they may have arrived.";
     SINK_BACKLOG = Gauge "miro_siem_sink_backlog_events" ["sink"] "Events that the sink has yet to deliver.";

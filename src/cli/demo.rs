@@ -119,7 +119,12 @@ async fn settings(options: &Options, simulator: &miro_simulator::Running, state:
     };
     let token = simulator.sim().auth().token("admin").context("the simulator has no token")?;
     Ok(Settings {
-        state: StateSettings { dir: state.to_owned(), journal_bytes_max: JOURNAL_BYTES_MAX, drain_timeout: Duration::from_secs(5) },
+        state: StateSettings {
+            dir: state.to_owned(),
+            journal_bytes_max: JOURNAL_BYTES_MAX,
+            dead_letter_bytes_max: JOURNAL_BYTES_MAX,
+            drain_timeout: Duration::from_secs(5),
+        },
         admin: AdminSettings {
             listen: Some(free(options.listen).await),
             socket: Some(state.join("admin.sock")),

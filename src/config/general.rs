@@ -34,6 +34,13 @@ const JOURNAL_MAX: Key<ByteSize, Defaulted> = Key::defaulted(
     "How large the journal may grow while a sink is down. At this size collection pauses, nothing is dropped, and Miro keeps the events.",
 )
 .limited("at least 64KiB", |size| size.0 >= 64 << 10);
+const DEAD_LETTERS_MAX: Key<ByteSize, Defaulted> = Key::defaulted(
+    "dead_letters_max",
+    "1GiB",
+    "How large each sink's dead letters may grow, the events that its receiver refuses. At this size the sink pauses, nothing is dropped; at \
+     four fifths of it a warning is logged.",
+)
+.limited("at least 64KiB", |size| size.0 >= 64 << 10);
 const DRAIN_TIMEOUT: Key<Duration, Defaulted> = Key::defaulted(
     "drain_timeout",
     "25s",
@@ -41,15 +48,20 @@ const DRAIN_TIMEOUT: Key<Duration, Defaulted> = Key::defaulted(
 )
 .limited("at most 1h", |timeout| *timeout <= Duration::from_secs(3600));
 
-pub(super) const STATE_KEYS: Keys = &[&DIR, &JOURNAL_MAX, &DRAIN_TIMEOUT];
+pub(super) const STATE_KEYS: Keys = &[&DIR, &JOURNAL_MAX, &DEAD_LETTERS_MAX, &DRAIN_TIMEOUT];
 
 /// `[state]`; `dir` is what holds where it is left out.
 pub(super) fn state(table: &Table<'_>, dir: PathBuf) -> Result<StateSettings, Faulty> {
     table.refuse_unknown(&[STATE_KEYS], |_| None);
     let dir = if table.raw(DIR.name).is_some() { table.take(&DIR) } else { Ok(dir) };
     let journal_max = table.take(&JOURNAL_MAX);
-    let drain_timeout = table.take(&DRAIN_TIMEOUT);
-    Ok(StateSettings { dir: dir?, journal_bytes_max: journal_max?.0, drain_timeout: drain_timeout? })
+    let (dead_letters_max, drain_timeout) = (table.take(&DEAD_LETTERS_MAX), table.take(&DRAIN_TIMEOUT));
+    Ok(StateSettings {
+        dir: dir?,
+        journal_bytes_max: journal_max?.0,
+        dead_letter_bytes_max: dead_letters_max?.0,
+        drain_timeout: drain_timeout?,
+    })
 }
 
 const LISTEN: Key<Listen, Defaulted> = Key::defaulted(

@@ -33,6 +33,8 @@ pub struct StateSettings {
     pub dir: PathBuf,
     /// `journal_max`, in bytes.
     pub journal_bytes_max: u64,
+    /// `dead_letters_max` of each sink, in bytes.
+    pub dead_letter_bytes_max: u64,
     /// `drain_timeout`: how long a stop may take to deliver what is collected.
     pub drain_timeout: Duration,
 }

@@ -35,8 +35,6 @@ const IDS_REACH_MARGIN: Duration = Duration::from_secs(3_600);
 
 /// How long the admin endpoint may take to finish its answers at the end.
 const SERVICES_TIMEOUT: Duration = Duration::from_secs(2);
-/// A sink that has set aside more than this needs a person before anything else.
-const DEAD_LETTER_BYTES_MAX: u64 = 1 << 30;
 
 /// What a pipeline is made of.
 #[derive(Debug)]
@@ -262,7 +260,7 @@ fn sink_states(settings: &Settings, sinks: &[ReadySink], shared: &Shared) -> Res
             name: sink.name.clone(),
             sink: sink.built.sink.clone(),
             limits: sink.built.limits.clone(),
-            dead_letters: DeadLetters::open(&settings.state.dir, &sink.name, DEAD_LETTER_BYTES_MAX)?,
+            dead_letters: DeadLetters::open(&settings.state.dir, &sink.name, settings.state.dead_letter_bytes_max)?,
             metrics: shared.metrics.clone(),
             health: shared.health.clone(),
             clock: shared.clock.clone(),

@@ -2,10 +2,15 @@
 //!
 //! A batch is one JSON array. What Azure would do in silence is done here and said: a body that is too large is not sent at all, a
 //! field that is too long is shortened with a marker, and a record that is no object, which Azure would answer with 204 and throw
-//! away, is refused.
+//! away, is refused. A table that takes only half an hour of events at once is sent parts by time.
 //!
 //! What a 204 does not prove: that the rows are stored. A rule whose transformation fails says so only in Azure (the rule's metrics
 //! and the table DCRLogErrors). Rules: Microsoft's pages "Logs Ingestion API in Azure Monitor" and "Azure Monitor service limits".
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -26,6 +31,7 @@ use crate::{
 
 mod answer;
 mod body;
+mod time_range;
 mod token;
 
 /// With it a batch of ordinary events stays below the limit of a call before compression.
@@ -44,6 +50,8 @@ pub struct AzureMonitorSink {
     receiver: Receiver,
     http: Http,
     tokens: Tokens,
+    /// Streams whose tables have said that they take only so much time at once.
+    narrow: Mutex<BTreeSet<StreamKind>>,
 }
 
 impl AzureMonitorSink {
@@ -59,6 +67,7 @@ impl AzureMonitorSink {
             receiver: Receiver::new("Azure Monitor", &settings.endpoint),
             http: Http::new(connection)?,
             tokens: Tokens::new(&settings, connection)?,
+            narrow: Mutex::default(),
             settings,
         })
     }
@@ -83,14 +92,58 @@ impl AzureMonitorSink {
         url
     }
 
+    /// Sends a batch. The answer that it spans too much time comes from a table of the Auxiliary plan: from then on its stream is sent as
+    /// much as spans less, from the front, and the rest is left for the next delivery.
     async fn send(&self, batch: Batch<'_>) -> Result<Receipt, SinkError> {
+        let kind = batch.stream().kind;
+        if !self.narrow().contains(&kind) {
+            match self.send_whole(batch).await {
+                Err(Refused::TimeRange) => drop(self.narrow().insert(kind)),
+                Err(Refused::Error(error)) => return Err(error),
+                Ok(receipt) => return Ok(receipt),
+            }
+        }
+        let count = time_range::leading(batch.events());
+        let (front, rest) = batch.split_at(count);
+        let receipt = self.send_whole(front).await.map_err(|refused| match refused {
+            Refused::Error(error) => error,
+            Refused::TimeRange => SinkError::new(ErrorClass::Rejected, self.too_much_time(count)),
+        })?;
+        if rest.is_empty() {
+            return Ok(receipt);
+        }
+        let mut verdicts = match receipt {
+            Receipt::Each(verdicts) => verdicts,
+            Receipt::All | Receipt::AllNearlyFull => vec![Verdict::Accepted; count],
+        };
+        verdicts.resize(batch.len(), Verdict::NotTaken);
+        Ok(Receipt::Each(verdicts))
+    }
+
+    fn narrow(&self) -> MutexGuard<'_, BTreeSet<StreamKind>> {
+        self.narrow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn too_much_time(&self, events: usize) -> String {
+        format!(
+            "deliver to {}: it says that {events} events within {} minutes span more than 30; their times are hardly what it goes by: \
+             check the transformation in the data collection rule",
+            self.receiver,
+            time_range::SPAN_MAX.as_secs() / 60
+        )
+    }
+
+    async fn send_whole(&self, batch: Batch<'_>) -> Result<Receipt, Refused> {
         let (body, refused) = Rows::of(&batch).into_body(self.settings.compression);
         let Some(body) = body else { return Ok(receipt(refused)) };
         if body.len() > SENT_BYTES_MAX {
-            return Err(self.too_large(body.len()));
+            return Err(Refused::Error(self.too_large(body.len())));
         }
-        let answered = self.post(batch.stream().kind, body).await?;
-        if answered.answer.status.is_success() { Ok(receipt(refused)) } else { Err(answered.error(self, &batch)) }
+        let answered = self.post(batch.stream().kind, body).await.map_err(Refused::Error)?;
+        if answered.answer.status.is_success() {
+            return Ok(receipt(refused));
+        }
+        Err(if answer::spans_too_much_time(&answered.answer) { Refused::TimeRange } else { Refused::Error(answered.error(self, &batch)) })
     }
 
     fn too_large(&self, bytes: usize) -> SinkError {
@@ -126,6 +179,13 @@ impl AzureMonitorSink {
     }
 }
 
+/// Why a batch was not taken.
+enum Refused {
+    /// It spans more time than the table takes at once.
+    TimeRange,
+    Error(SinkError),
+}
+
 /// An answer, and what is needed to speak about it.
 struct Answered {
     answer: Answer,
@@ -153,7 +213,7 @@ fn receipt(refused: Vec<Option<String>>) -> Receipt {
     if refused.iter().all(Option::is_none) {
         return Receipt::All;
     }
-    Receipt::Each(refused.into_iter().map(|why| why.map_or(Verdict::Accepted, Verdict::Rejected)).collect())
+    Receipt::Each(refused.into_iter().map(|why| why.map_or(Verdict::Accepted, Verdict::Unencodable)).collect())
 }
 
 impl Sink for AzureMonitorSink {

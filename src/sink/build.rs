@@ -108,8 +108,8 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
         }
         SinkKindSettings::AzureMonitor(azure) => {
             let sink = AzureMonitorSink::new(azure.clone(), &connection(settings)).map_err(http)?;
-            // A token before the request, and both once more after a refused token.
-            let tokens = settings.timeout * 3;
+            // A token before the request, both once more after a refused token, and the request in part where it spans too much time.
+            let tokens = settings.timeout * 4;
             (Arc::new(sink), http_defaults(azure_monitor::DEFAULT_BATCH_EVENTS, azure_monitor::DEFAULT_BATCH_BYTES, tokens, Provenance::On))
         }
         SinkKindSettings::Sumo(sumo) => {

@@ -3,33 +3,40 @@
 //! # What it promises
 //!
 //! A dead letter is on disk, synced, before its event is acknowledged. It holds the event's original bytes, who refused it, why, and
-//! how often it was tried. Nothing is overwritten or dropped to make room: a full store refuses, and the sink pauses.
+//! how often it was tried. A sink has one letter of an event: one that is refused again takes the place of the earlier one. Nothing is
+//! overwritten or dropped to make room: a full store refuses, and the sink pauses. A letter leaves the store when its event has been
+//! delivered after all, or when a person has thrown it away; both are durable in one step.
 //!
 //! # What it does not do
 //!
-//! It does not decide what becomes a dead letter, and sends nothing.
+//! It does not decide what becomes a dead letter, and sends nothing: `retry` takes letters through the driver again.
 //!
 //! # On a crash
 //!
-//! Letters are lines of one append-only file per sink, `dead-letters/<sink>/letters.ndjson` under the state directory. A half line at
-//! its end was never acknowledged: it is cut off when the store opens, and the event comes again. Every line carries a version.
+//! Letters are lines of one append-only file per sink, `dead-letters/<sink>/letters.ndjson` under the state directory; a later line about
+//! the same event takes the place of an earlier one, and a line may say that the letter is gone. A half line at the end was never
+//! promised to anybody: it is cut off when the store opens, and the event comes again. A crash between a delivery and the line that says
+//! so leads to one more delivery: at least once. Once half of the file is of no use, it is written anew beside itself and renamed: either
+//! file is whole. Every line carries a version.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
 use thiserror::Error;
 
 use super::names::path_component;
-use crate::event::{Event, SinkName, StreamId, Timestamp};
+use crate::event::{Event, EventId, SinkName, StreamId, Timestamp};
 
-use wire::Line;
+pub use read::Letters;
+pub use retry::{RetryParts, RetryReport, retry};
+pub use store::{DeadLetters, Room};
 
+mod index;
+mod read;
+mod retry;
+mod store;
 mod wire;
 
 /// The file's name.
@@ -47,17 +54,20 @@ pub enum Reason {
     Rejected,
     /// The event alone is larger than the receiver takes.
     TooLarge,
+    /// The event cannot be written in the form that the receiver takes.
+    Unencodable,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 2] = [Self::Rejected, Self::TooLarge];
+    pub const ALL: [Self; 3] = [Self::Rejected, Self::TooLarge, Self::Unencodable];
 
     /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
             Self::TooLarge => "too_large",
+            Self::Unencodable => "unencodable",
         }
     }
 
@@ -94,7 +104,8 @@ pub enum DeadLetterError {
     /// The store's limit is reached.
     #[error(
         "the dead letters in {path} take {bytes} bytes of {bytes_max}, and there is no room for more; look into them with \
-         `miro-siem dead-letters list`, mend what the receiver refused, and move the file elsewhere: delivery then goes on by itself"
+         `miro-siem dead-letters list`, mend what the receiver refused and `retry` them, or `export` and `drop` them, or raise \
+         state.dead_letters_max: delivery then goes on by itself"
     )]
     Full {
         /// The file.
@@ -129,74 +140,37 @@ pub enum DeadLetterError {
     Ending,
 }
 
-/// The dead letters of one sink. Clones share one store.
-#[derive(Clone, Debug)]
-pub struct DeadLetters {
-    path: Arc<PathBuf>,
-    store: Arc<Mutex<Store>>,
+/// What tells one letter of a sink from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LetterKey {
+    /// The stream.
+    pub stream: StreamId,
+    /// The event.
+    pub id: EventId,
 }
 
-#[derive(Debug)]
-struct Store {
-    file: File,
-    bytes: u64,
-    bytes_max: u64,
+impl DeadLetter {
+    /// What tells it from the sink's others.
+    pub fn key(&self) -> LetterKey {
+        LetterKey { stream: self.stream.clone(), id: self.event.id.clone() }
+    }
 }
 
-impl DeadLetters {
-    /// Opens or creates a sink's store under the state directory. Blocks on the disk. One process owns a state directory.
-    pub fn open(state_dir: &Path, sink: &SinkName, bytes_max: u64) -> Result<Self, DeadLetterError> {
-        let dir = directory(state_dir, sink);
-        let at_dir = |source| failed("create", &dir, source);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(at_dir)?;
-        let path = dir.join(FILE_NAME);
-        let (file, bytes) = open_file(&path).map_err(|source| failed("open", &path, source))?;
-        sync_dirs(&dir).map_err(|source| failed("sync", &dir, source))?;
-        Ok(Self { path: Arc::new(path), store: Arc::new(Mutex::new(Store { file, bytes, bytes_max })) })
-    }
+/// Why a letter is no longer there. The names are stable: the file holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its event has been delivered after all, or the sink's filter leaves it out by now.
+    Settled,
+    /// A person has thrown it away.
+    Dropped,
+}
 
-    /// Stores letters, all or none; durable on return. Dropping the future stops nothing that has begun.
-    pub async fn put(&self, letters: Vec<DeadLetter>) -> Result<(), DeadLetterError> {
-        let (path, store) = (self.path.clone(), self.store.clone());
-        let written = tokio::task::spawn_blocking(move || {
-            let mut lines = Vec::new();
-            for letter in &letters {
-                Line::of(letter).push(&mut lines);
-            }
-            store.lock().unwrap_or_else(PoisonError::into_inner).append(&path, &lines)
-        });
-        written.await.unwrap_or(Err(DeadLetterError::Ending))
-    }
-
-    /// Bytes on disk.
-    pub fn bytes(&self) -> u64 {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).bytes
-    }
-
-    /// The sinks that have a store under the state directory, by name.
-    pub fn sinks(state_dir: &Path) -> Result<Vec<SinkName>, DeadLetterError> {
-        let dir = state_dir.join("dead-letters");
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| failed("list", &dir, source))?,
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|source| failed("list", &dir, source))?;
-            // Configured names have no other letters than those that stay as they are in a path.
-            names.extend(entry.file_name().to_str().filter(|name| path_component(name) == *name).map(SinkName::new));
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    /// Reads a sink's letters, oldest first, without touching them: also while a daemon writes, and where there are none.
-    pub fn read(state_dir: &Path, sink: &SinkName) -> Result<Letters, DeadLetterError> {
-        let path = directory(state_dir, sink).join(FILE_NAME);
-        match File::open(&path) {
-            Ok(file) => Ok(Letters { reader: Some(BufReader::new(file)), path, line: 0 }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Letters { reader: None, path, line: 0 }),
-            Err(source) => Err(failed("open", &path, source)),
+impl Gone {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -207,116 +181,6 @@ fn directory(state_dir: &Path, sink: &SinkName) -> PathBuf {
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> DeadLetterError {
     DeadLetterError::Io { action, path: path.display().to_string(), source }
-}
-
-/// A new file is there after a power cut only if its directory was synced, and so is a new directory.
-fn sync_dirs(dir: &Path) -> io::Result<()> {
-    dir.ancestors().take(3).filter(|dir| !dir.as_os_str().is_empty()).try_for_each(|dir| File::open(dir)?.sync_all())
-}
-
-/// Opens or creates the file, cuts a half line off its end, and says how long it is.
-fn open_file(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-    let bytes = cut_half_line(&mut file)?;
-    Ok((file, bytes))
-}
-
-/// Cuts the file after its last line end, and says how long it is then.
-fn cut_half_line(file: &mut File) -> io::Result<u64> {
-    const STEP: u64 = 64 * 1024;
-    let whole = file.metadata()?.len();
-    let mut end = whole;
-    while end > 0 {
-        let start = end.saturating_sub(STEP);
-        let mut piece = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut piece)?;
-        if let Some(at) = memchr::memrchr(b'\n', &piece) {
-            end = start + at as u64 + 1;
-            break;
-        }
-        end = start;
-    }
-    if end < whole {
-        file.set_len(end)?;
-        file.sync_all()?;
-    }
-    Ok(end)
-}
-
-impl Store {
-    fn append(&mut self, path: &Path, lines: &[u8]) -> Result<(), DeadLetterError> {
-        self.follow_the_file(path).map_err(|source| failed("open", path, source))?;
-        if self.bytes + lines.len() as u64 > self.bytes_max {
-            return Err(DeadLetterError::Full { path: path.display().to_string(), bytes: self.bytes, bytes_max: self.bytes_max });
-        }
-        match self.write(lines) {
-            Ok(()) => {
-                self.bytes += lines.len() as u64;
-                Ok(())
-            }
-            Err(source) => {
-                // What was written of it is not promised to anybody. If it cannot be cut off now, the next write goes over it.
-                let _ = self.file.set_len(self.bytes);
-                Err(failed("write dead letters to", path, source))
-            }
-        }
-    }
-
-    /// People move and empty files: what is written into one that is gone from its place, or after a hole, would be lost.
-    fn follow_the_file(&mut self, path: &Path) -> io::Result<()> {
-        let held = self.file.metadata()?;
-        let in_place = fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()));
-        if !in_place {
-            (self.file, self.bytes) = open_file(path)?;
-            return sync_dirs(path.parent().unwrap_or(path));
-        }
-        if held.len() < self.bytes {
-            self.bytes = cut_half_line(&mut self.file)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.bytes))?;
-        self.file.write_all(lines)?;
-        self.file.sync_data()
-    }
-}
-
-/// A sink's dead letters, oldest first.
-#[derive(Debug)]
-pub struct Letters {
-    reader: Option<BufReader<File>>,
-    path: PathBuf,
-    line: u64,
-}
-
-impl Iterator for Letters {
-    type Item = Result<DeadLetter, DeadLetterError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut text = Vec::new();
-        match self.reader.as_mut()?.take(LINE_BYTES_MAX).read_until(b'\n', &mut text) {
-            Err(source) => {
-                self.reader = None;
-                return Some(Err(failed("read", &self.path, source)));
-            }
-            Ok(_) if text.len() as u64 == LINE_BYTES_MAX => {
-                self.reader = None;
-                let problem = format!("it has more than {LINE_BYTES_MAX} bytes");
-                return Some(Err(DeadLetterError::Corrupt { path: self.path.display().to_string(), line: self.line + 1, problem }));
-            }
-            // A line without its end is being written, or was when the power went.
-            Ok(_) if text.pop() != Some(b'\n') => return None,
-            Ok(_) => self.line += 1,
-        }
-        Some(Line::parse(&text).map_err(|problem| DeadLetterError::Corrupt {
-            path: self.path.display().to_string(),
-            line: self.line,
-            problem,
-        }))
-    }
 }
 
 #[cfg(test)]

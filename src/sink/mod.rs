@@ -133,6 +133,8 @@ impl Debug for Batch<'_> {
 pub enum Receipt {
     /// All events were accepted.
     All,
+    /// All events were accepted, and the receiver says that its queues fill up: the next delivery waits a little.
+    AllNearlyFull,
     /// One verdict for each event of the batch, in its order.
     Each(Vec<Verdict>),
 }
@@ -144,6 +146,10 @@ pub enum Verdict {
     Accepted,
     /// It will never take this event; with its own words, at most a few hundred bytes, free of secrets and of the event's content.
     Rejected(String),
+    /// The event alone is larger than it takes; in words of the same kind.
+    TooLarge(String),
+    /// The event cannot be written in the form that it takes, and was not sent; in words of the same kind.
+    Unencodable(String),
     /// It did not look at it; to be sent again.
     NotTaken,
     /// It may have the event or not, with what is known about why; to be sent again, and a possible duplicate then.

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use self::{
-    answer::{AckId, Hec, Outcome},
+    answer::{AckId, Hec, Outcome, Queues},
     channel::{Channel, POLL_FIRST, POLL_LAST},
     envelope::Envelopes,
 };
@@ -207,7 +207,7 @@ impl SplunkHecSink {
 
 fn receipt(outcome: Outcome, events: usize) -> Receipt {
     if outcome.accepted >= events {
-        return Receipt::All;
+        return if outcome.queues == Queues::NearlyFull { Receipt::AllNearlyFull } else { Receipt::All };
     }
     let mut verdicts = vec![Verdict::Accepted; outcome.accepted];
     verdicts.extend(outcome.refused.map(Verdict::Rejected));

@@ -7,11 +7,11 @@ use miro_siem::{
         Secret,
         settings::{AzureCredential, AzureMonitorSettings, Compression, TlsSettings},
     },
-    event::{Origin, StreamKind},
+    event::{Origin, StreamKind, Timestamp},
     sink::{ErrorClass, Receipt, Sink as _, Verdict, azure_monitor::AzureMonitorSink, http::Connection},
 };
 use testbed::{
-    azure::{Azure, AzureConfig, Losses, Role, role_missing, throttled},
+    azure::{Azure, AzureConfig, Losses, Plan, Role, role_missing, throttled},
     ca::{Ca, ClientCertificates},
     faults::{Answer, Fault, RetryAfter},
     ledger::Keep,
@@ -95,6 +95,30 @@ async fn every_odd_record_that_fits_arrives_byte_for_byte_with_and_without_gzip(
 }
 
 #[tokio::test]
+async fn a_table_that_takes_half_an_hour_at_once_is_sent_parts_by_time() {
+    let cloud = Cloud::start();
+    cloud.azure.ingest().service().set_plan(Plan::Auxiliary);
+    let sink = cloud.sink();
+    let mut events = Events::new(StreamKind::Audit);
+    for (n, minute) in [0, 10, 25, 40, 41, 200].into_iter().enumerate() {
+        let time = Timestamp::parse("2026-11-20T10:00:00Z").expect("a time").plus(Duration::from_secs(minute * 60));
+        let record = format!(r#"{{"id":"event#{n}","createdAt":"{}"}}"#, time.to_rfc3339_millis());
+        events.push(Some(time), Origin::Live, record.as_bytes());
+    }
+    let accepted = |count: usize| {
+        let mut verdicts = vec![Verdict::Accepted; count];
+        verdicts.resize(6, Verdict::NotTaken);
+        Ok(Receipt::Each(verdicts))
+    };
+    assert_eq!(outcome(&sink, &events).await, accepted(3));
+    let requests = || cloud.azure.ingest().ledger().counts().requests;
+    assert_eq!(requests(), 2, "the whole, which was refused, and then its front");
+    assert_eq!(outcome(&sink, &events).await, accepted(3));
+    assert_eq!(requests(), 3, "what the table takes is remembered");
+    assert_eq!(cloud.azure.ingest().ledger().len(), 3);
+}
+
+#[tokio::test]
 async fn each_stream_goes_to_its_own_table() {
     let cloud = Cloud::start();
     let sink = cloud.sink();
@@ -130,10 +154,10 @@ async fn a_record_that_is_no_object_is_refused_and_the_others_are_stored() {
     let Ok(Receipt::Each(verdicts)) = outcome(&cloud.sink(), &Events::audit(["[1]", r#" {"id":"a"}"#, "null"])).await else {
         panic!("a verdict for each")
     };
-    assert!(matches!(verdicts[..], [Verdict::Rejected(_), Verdict::Accepted, Verdict::Rejected(_)]), "{verdicts:?}");
+    assert!(matches!(verdicts[..], [Verdict::Unencodable(_), Verdict::Accepted, Verdict::Unencodable(_)]), "{verdicts:?}");
     assert_eq!(cloud.azure.ingest().ledger().ids(), ["a"]);
     let Ok(Receipt::Each(verdicts)) = outcome(&cloud.sink(), &Events::audit(["1"])).await else { panic!("a verdict for each") };
-    assert!(matches!(verdicts[..], [Verdict::Rejected(_)]), "{verdicts:?}");
+    assert!(matches!(verdicts[..], [Verdict::Unencodable(_)]), "{verdicts:?}");
     assert_eq!(cloud.azure.ingest().ledger().counts().requests, 1, "nothing is sent for no row");
     assert_eq!((cloud.losses().elements_dropped, cloud.losses().bodies_dropped), (0, 0));
 }
@@ -179,7 +203,6 @@ async fn each_answer_is_taken_for_what_it_means() {
     }
     check(coded(400, "InvalidPayload"), Rejected).await;
     check(Answer::new(400, "<html>Bad Request</html>"), Config).await;
-    check(coded(400, "RecordsTimeRangeIsMoreThan30Minutes"), TooLarge).await;
     check(coded(400, "InvalidStream"), Config).await;
     check(coded(413, "ContentLengthLimitExceeded"), TooLarge).await;
     check(coded(503, "Busy").retry_after(RetryAfter::Seconds(Duration::from_secs(5))), Throttled(Some(Duration::from_secs(5)))).await;

@@ -25,7 +25,7 @@ async fn an_ack_moves_only_after_the_receiver_accepted() {
     bench.run_for(secs(20)).await;
     assert_eq!(bench.acked(), Position(0), "the delivery was still under way");
     bench.deliver_everything().await;
-    assert_eq!((bench.acked(), bench.counts()), (Position(10), [10, 0, 0, 0]));
+    assert_eq!((bench.acked(), bench.counts()), (Position(10), [10, 0, 0, 10]), "what was cut in the middle may have arrived");
     assert_eq!(bench.row().phase, SinkPhase::Delivering);
     assert_eq!(bench.row().events_delivered, 10);
 }
@@ -219,7 +219,11 @@ async fn a_credential_fault_pauses_keeps_the_data_and_resumes_by_itself() {
         let waits: Vec<_> = probes.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
         assert_eq!(waits, [60, 120, 240, 300, 300, 300], "probes come slowly");
         assert_eq!((bench.row().phase, bench.metric("miro_siem_sink_paused"), bench.row().fault), (SinkPhase::Delivering, 0, None));
-        assert_eq!((bench.sink.calls().len(), bench.counts()), (2, [5, 0, 0, 0]));
+        assert_eq!(
+            (bench.sink.calls().len(), bench.counts()),
+            (2, [5, 0, 0, 5]),
+            "the driver was dropped, which looks like an end in the middle"
+        );
     }
 }
 
@@ -296,7 +300,7 @@ async fn a_full_store_of_dead_letters_pauses_the_sink_instead_of_losing_the_even
     bench.run_for(secs(3600)).await;
     assert_eq!((bench.acked(), bench.row().phase, bench.metric("miro_siem_sink_paused")), (Position(1), SinkPhase::Paused, 1));
     let message = bench.row().fault.expect("a fault").message;
-    assert!(message.contains("dead letters") && message.contains("move the file elsewhere"), "{message}");
+    assert!(message.contains("dead letters") && message.contains("state.dead_letters_max"), "{message}");
     assert_eq!((bench.counts(), bench.letters().len()), ([1, 0, 0, 0], 0));
 }
 

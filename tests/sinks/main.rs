@@ -4,6 +4,7 @@ mod support;
 
 mod answers;
 mod any_script;
+mod doubt;
 mod files;
 mod flow;
 mod relp;

@@ -26,12 +26,12 @@ fn relp(port: u16) -> SyslogSink {
 fn letters(receipt: &Receipt) -> String {
     let letter = |verdict: &Verdict| match verdict {
         Verdict::Accepted => 'a',
-        Verdict::Rejected(_) => 'r',
+        Verdict::Rejected(_) | Verdict::TooLarge(_) | Verdict::Unencodable(_) => 'r',
         Verdict::NotTaken => '.',
         Verdict::Unknown(_) => '?',
     };
     match receipt {
-        Receipt::All => "all".to_owned(),
+        Receipt::All | Receipt::AllNearlyFull => "all".to_owned(),
         Receipt::Each(verdicts) => verdicts.iter().map(letter).collect(),
     }
 }

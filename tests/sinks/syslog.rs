@@ -124,7 +124,7 @@ async fn a_large_event_arrives_whole_as_json_and_its_neighbours_are_untouched() 
         let records = Records::of(of);
         let Ok(Receipt::Each(verdicts)) = records.deliver(&sink).await else { panic!("one event fits in no way") };
         assert_eq!(verdicts[..4], vec![Verdict::Accepted; 4]);
-        assert!(matches!(&verdicts[4], Verdict::Rejected(answer) if answer.contains("message_bytes_max")), "{verdicts:?}");
+        assert!(matches!(&verdicts[4], Verdict::TooLarge(answer) if answer.contains("message_bytes_max")), "{verdicts:?}");
         let received = rsyslog.received_after(4);
         let expected = records.expected();
         assert_eq!((&received[..2], &received[3..]), (&expected[..2], &expected[3..4]));

@@ -20,6 +20,12 @@ pub(super) struct Context<'a> {
     pub(super) batch: &'a Batch<'a>,
 }
 
+/// Whether it is the refusal of a table of the Auxiliary plan for the whole request.
+pub(super) fn spans_too_much_time(answer: &Answer) -> bool {
+    let code = |body: &Value| body["error"]["code"].as_str() == Some("RecordsTimeRangeIsMoreThan30Minutes");
+    answer.status == 400 && serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| code(&body))
+}
+
 /// The error of an answer other than 204.
 pub(super) fn refusal(context: &Context<'_>) -> SinkError {
     let error = serde_json::from_slice::<Value>(&context.answer.body).ok().map(|body| body["error"].clone()).unwrap_or_default();
@@ -37,8 +43,6 @@ pub(super) fn refusal(context: &Context<'_>) -> SinkError {
 fn class(context: &Context<'_>, code: &str) -> (ErrorClass, String) {
     let answer = context.answer;
     let (class, mend) = match answer.status.as_u16() {
-        // A table of the Auxiliary plan; parts of the batch span less time.
-        400 if code == "RecordsTimeRangeIsMoreThan30Minutes" => (ErrorClass::TooLarge, "the table takes 30 minutes of events at a time"),
         400 if names_configuration(code) => (ErrorClass::Config, "check dcr_id and the stream's name in the sink's table"),
         // Azure always gives a code; without one it is somebody else who speaks, and no event may be given up for that.
         400 if !code.is_empty() => (ErrorClass::Rejected, "it cannot read something in the request"),

@@ -1,14 +1,22 @@
-use super::*;
-use crate::event::{EventId, OrgName, Origin, Position, StreamKind};
+use std::fs::{self, File};
+
+use bytes::Bytes;
+
+use super::{wire::Line, *};
+use crate::event::{OrgName, Origin, Position, StreamKind};
 
 fn letter(raw: &[u8]) -> DeadLetter {
+    letter_of(&format!("2026-01-31T09:30:10.840687Z#{}", raw.escape_ascii()), raw)
+}
+
+fn letter_of(id: &str, raw: &[u8]) -> DeadLetter {
     let at = |millis| Timestamp::from_millis(millis);
     DeadLetter {
         sink: SinkName::new("splunk"),
         stream: StreamId::new(OrgName::new("acme"), StreamKind::Audit),
         event: Event {
             position: Position(7),
-            id: EventId::new("2026-01-31T09:30:10.840687Z#1-DDB"),
+            id: EventId::new(id),
             time: Some(Timestamp::from_micros(1_769_851_810_840_687)),
             collected_at: at(1_769_851_811_000),
             origin: Origin::Late,
@@ -115,4 +123,86 @@ async fn a_file_that_is_moved_away_or_emptied_by_hand_loses_no_later_letter() {
 
 fn raws(dir: &Path) -> Vec<Vec<u8>> {
     stored(dir).into_iter().map(|letter| letter.expect("a letter").event.raw.to_vec()).collect()
+}
+
+fn key(letter: &DeadLetter) -> [LetterKey; 1] {
+    [letter.key()]
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_769_851_900_000);
+
+#[tokio::test]
+async fn a_letter_of_the_same_event_takes_the_place_of_the_earlier_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path(), DEAD_LETTER_BYTES_MAX);
+    store.put(vec![letter_of("a", b"1"), letter_of("b", b"2")]).await.expect("stored");
+    store.put_again(vec![DeadLetter { attempts: 12, ..letter_of("a", b"1") }]).await.expect("stored");
+    let letters: Vec<_> = stored(dir.path()).into_iter().map(|letter| letter.expect("a letter")).collect();
+    let shown: Vec<_> = letters.iter().map(|letter| (letter.event.id.as_str(), letter.attempts)).collect();
+    assert_eq!(shown, [("b", 11), ("a", 12)]);
+}
+
+#[tokio::test]
+async fn a_letter_that_is_gone_stays_gone_and_can_come_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path(), DEAD_LETTER_BYTES_MAX);
+    store.put(vec![letter(b"1"), letter(b"2")]).await.expect("stored");
+    store.remove(&key(&letter(b"1")), Gone::Settled, NOW).await.expect("removed");
+    store.remove(&key(&letter(b"9")), Gone::Dropped, NOW).await.expect("what is not there does no harm");
+    assert_eq!(raws(dir.path()), [b"2"]);
+    drop(store);
+    let store = open(dir.path(), DEAD_LETTER_BYTES_MAX);
+    assert_eq!(raws(dir.path()), [b"2"]);
+    store.put(vec![letter(b"1")]).await.expect("stored");
+    assert_eq!(raws(dir.path()), [b"2", b"1"]);
+}
+
+#[tokio::test]
+async fn a_full_store_has_room_again_when_letters_have_left_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path(), 800);
+    store.put(vec![letter(b"1"), letter(b"2")]).await.expect("there is room for two");
+    assert!(matches!(store.put(vec![letter(b"3")]).await, Err(DeadLetterError::Full { .. })));
+    assert!(store.room().is_nearly_full());
+    store.remove(&key(&letter(b"1")), Gone::Settled, NOW).await.expect("removed, though there is no room for the line that says so");
+    store.put(vec![letter(b"3")]).await.expect("the first one's room is free");
+    assert_eq!(raws(dir.path()), [b"2", b"3"]);
+    assert!(fs::read_dir(dir.path().join("dead-letters/splunk")).expect("the directory").count() == 1, "nothing is left beside the file");
+}
+
+#[tokio::test]
+async fn a_file_is_written_anew_when_most_of_it_is_gone_and_keeps_what_it_cannot_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path(), DEAD_LETTER_BYTES_MAX);
+    let path = dir.path().join("dead-letters/splunk").join(FILE_NAME);
+    let all: Vec<_> = (0..400).map(|n| letter(format!("{n}").as_bytes())).collect();
+    store.put(all.clone()).await.expect("stored");
+    let odd = "no letter at all\n";
+    fs::write(&path, fs::read_to_string(&path).expect("text") + odd).expect("damaged");
+    drop(store);
+    let store = open(dir.path(), DEAD_LETTER_BYTES_MAX);
+    let before = store.room().bytes;
+    let snapshot = store.letters().expect("opened");
+    for some in all[..390].chunks(50) {
+        let keys: Vec<_> = some.iter().map(DeadLetter::key).collect();
+        store.remove(&keys, Gone::Dropped, NOW).await.expect("removed");
+    }
+    assert!(store.room().bytes < before / 2, "{} of {before}", store.room().bytes);
+    assert_eq!(fs::metadata(&path).expect("a file").len(), store.room().bytes);
+    assert!(fs::read_to_string(&path).expect("text").contains(odd));
+    let (whole, broken): (Vec<_>, Vec<_>) = stored(dir.path()).into_iter().partition(Result::is_ok);
+    assert_eq!((whole.len(), broken.len()), (10, 1));
+    assert_eq!(snapshot.filter(Result::is_ok).count(), 400, "who reads already sees what there was");
+    store.put(vec![letter(b"new")]).await.expect("stored");
+    assert_eq!(stored(dir.path()).len(), 12);
+}
+
+#[test]
+fn a_line_that_says_that_a_letter_is_gone_stays_readable() {
+    let line = r#"{"v":2,"gone":"dropped","stream":"acme/audit","id":"1","at":"2026-01-31T09:31:40Z"}"#;
+    let head = wire::Head::parse(line.as_bytes()).expect("a head");
+    assert_eq!((head.key.id.as_str(), head.gone), ("1", Some(Gone::Dropped)));
+    let mut written = Vec::new();
+    wire::push_gone(&head.key, Gone::Dropped, NOW, &mut written);
+    assert_eq!(String::from_utf8(written).expect("text"), format!("{line}\n"));
 }

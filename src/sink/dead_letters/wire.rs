@@ -1,15 +1,20 @@
 //! How a dead letter is written down.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, DeadLetter, Event, Reason, SinkName, StreamId, Timestamp};
+use super::{DeadLetter, Event, EventId, Gone, LetterKey, Reason, SinkName, StreamId, Timestamp};
 use crate::{
-    event::{EventId, Origin, Position},
+    event::{Origin, Position},
     transform::raw::push_hex,
 };
 
-/// Version 1. A reader refuses versions it does not know; a later writer that only adds members keeps the number.
+/// Version 1: a letter. A reader refuses versions it does not know; a later writer that only adds members keeps the number.
 const VERSION: u32 = 1;
+/// Version 2: a letter is gone.
+const VERSION_GONE: u32 = 2;
 
 /// One line. Members are only ever added.
 #[derive(Serialize, Deserialize)]
@@ -70,7 +75,7 @@ impl Line {
     pub(super) fn parse(text: &[u8]) -> Result<DeadLetter, String> {
         let line: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if line.v != VERSION {
-            return Err(format!("it has version {}, this program knows version {VERSION}", line.v));
+            return Err(unknown(line.v));
         }
         let time = |text: &str| Timestamp::parse(text).map_err(|error| error.to_string());
         let raw = match (line.raw, line.raw_hex) {
@@ -96,6 +101,60 @@ impl Line {
             last_attempt_at: time(&line.last_attempt_at)?,
         })
     }
+}
+
+/// What a line is about, as far as one has to know to find the lines that count.
+pub(super) struct Head {
+    pub(super) key: LetterKey,
+    pub(super) gone: Option<Gone>,
+}
+
+#[derive(Deserialize)]
+struct HeadLine<'a> {
+    v: u32,
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    gone: Option<Cow<'a, str>>,
+}
+
+impl Head {
+    /// Reads the head of a line without its end.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let line: HeadLine<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let gone = match (line.v, line.gone.as_deref()) {
+            (VERSION, None) => None,
+            (VERSION_GONE, Some("settled")) => Some(Gone::Settled),
+            (VERSION_GONE, Some("dropped")) => Some(Gone::Dropped),
+            (version, _) => return Err(unknown(version)),
+        };
+        let stream = StreamId::parse(&line.stream).ok_or("its stream is none")?;
+        Ok(Self { key: LetterKey { stream, id: EventId::new(line.id) }, gone })
+    }
+}
+
+#[derive(Serialize)]
+struct GoneLine<'a> {
+    v: u32,
+    gone: &'a str,
+    stream: String,
+    id: &'a str,
+    at: String,
+}
+
+/// Adds the line that says so, with its end.
+pub(super) fn push_gone(key: &LetterKey, how: Gone, at: Timestamp, out: &mut Vec<u8>) {
+    let line = GoneLine { v: VERSION_GONE, gone: how.as_str(), stream: key.stream.to_string(), id: key.id.as_str(), at: at.to_string() };
+    // As above: this cannot fail.
+    if serde_json::to_writer(&mut *out, &line).is_ok() {
+        out.push(b'\n');
+    }
+}
+
+fn unknown(version: u32) -> String {
+    format!("it has version {version}, this program knows versions {VERSION} and {VERSION_GONE}")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,13 +1,13 @@
-//! From the journal into a batch: reads ahead by one chunk, filters, formats, and decides when a batch is ready to leave.
+//! From the supply into a batch: reads ahead by one chunk, filters, formats, and decides when a batch is ready to leave.
 
 use std::collections::VecDeque;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Driver, Flow, Shutdown, pending::Pending, state};
+use super::{Begin, Driver, Earlier, Ended, Extent, Flow, Shutdown, Wanted, pending::Pending};
 use crate::{
     event::{Event, Position},
-    journal::{Chunk, JournalError, Read},
+    journal::Chunk,
     retry::Backoff,
     transform::{Transform, Transformed},
 };
@@ -22,36 +22,55 @@ pub(super) enum Filled {
     Batch,
     /// Everything has been delivered, and that was asked for.
     Drained,
-    /// It is time to stop.
+    /// It is time to stop, or the supply is gone.
     Stopped,
 }
 
-/// The stream's events that come next.
+/// The lane's events that come next.
 #[derive(Debug)]
 pub(super) struct Feed<'a> {
     driver: &'a Driver,
     transform: Transform,
     head: watch::Receiver<Position>,
-    /// Read from the journal, not yet in a batch.
+    /// Read from the supply, not yet in a batch.
     chunk: VecDeque<Event>,
+    /// How many events were read.
+    read: u64,
     /// Where to read on.
     read_up_to: Position,
     /// Where the next batch begins.
     after: Position,
     backoff: Backoff,
+    /// How the run before ended: the first batch may have been sent by it.
+    earlier: Earlier,
+    /// Why the supply is gone, where it is.
+    end: Option<Ended>,
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(driver: &'a Driver, after: Position) -> Self {
+    pub(super) fn new(driver: &'a Driver, begin: Begin) -> Self {
         Self {
             driver,
-            transform: Transform::new(&driver.transform, &driver.stream),
-            head: driver.journal.head(),
+            transform: Transform::new(&driver.transform, &driver.lane.stream),
+            head: driver.supply.head(),
             chunk: VecDeque::new(),
-            read_up_to: after,
-            after,
+            read: 0,
+            read_up_to: begin.after,
+            after: begin.after,
             backoff: driver.backoff(),
+            earlier: begin.earlier,
+            end: None,
         }
+    }
+
+    /// How many events have been put into batches or left out by the filter.
+    pub(super) fn taken(&self) -> u64 {
+        self.read - self.chunk.len() as u64
+    }
+
+    /// How a lane ends whose last fill came to that.
+    pub(super) fn ended(self, filled: Filled) -> Ended {
+        self.end.unwrap_or(if filled == Filled::Drained { Ended::Delivered } else { Ended::Stopped })
     }
 
     /// Makes the next batch: returns when it is full, when its first event has waited long enough, or when there is something to ack.
@@ -67,7 +86,8 @@ impl<'a> Feed<'a> {
             }
             let head = *self.head.borrow_and_update();
             if self.read_up_to < head {
-                if self.read(shutdown).await == Flow::Stop {
+                if let Err(end) = self.read(shutdown).await {
+                    self.end = Some(end);
                     return Filled::Stopped;
                 }
                 continue;
@@ -85,6 +105,9 @@ impl<'a> Feed<'a> {
             }
         }
         self.after = pending.end();
+        if pending.len() > 0 && std::mem::replace(&mut self.earlier, Earlier::AtRest) == Earlier::UnderWay {
+            pending.mark_may_have_arrived();
+        }
         Filled::Batch
     }
 
@@ -115,39 +138,35 @@ impl<'a> Feed<'a> {
     }
 
     /// Reads one chunk, however long it takes.
-    async fn read(&mut self, shutdown: &Shutdown) -> Flow {
+    async fn read(&mut self, shutdown: &Shutdown) -> Result<(), Ended> {
         let driver = self.driver;
         let limits = driver.sink.limits();
+        let wanted = Wanted { after: self.read_up_to, events_max: limits.events_max.max(1), bytes_max: limits.bytes_max };
         let mut failures = 0_u64;
         loop {
-            let read = Read {
-                stream: driver.stream.clone(),
-                after: self.read_up_to,
-                events_max: limits.events_max.max(1),
-                bytes_max: limits.bytes_max,
-            };
             let result = tokio::select! {
                 biased;
-                () = shutdown.stop.cancelled() => return Flow::Stop,
-                result = driver.journal.read(read) => result,
+                () = shutdown.stop.cancelled() => return Err(Ended::Stopped),
+                result = driver.supply.read(wanted) => result,
             };
             match result {
                 Ok(chunk) if self.is_progress(&chunk) => {
                     if failures > 0 {
-                        driver.sink.recovered(&driver.stream);
+                        driver.sink.recovered(&driver.lane);
                     }
                     self.take_chunk(chunk);
-                    return Flow::Continue;
+                    return Ok(());
                 }
                 // A newer position is known, and yet there is nothing up to it: asking again at full speed would not help.
-                Ok(_) => tracing::debug!(sink = %driver.sink.name(), stream = %driver.stream, "journal read made no progress"),
-                Err(JournalError::Closed) => return Flow::Stop,
-                Err(error) => driver.sink.failed(&driver.stream, state::Failure::journal(error.to_string())),
+                Ok(_) => {
+                    tracing::debug!(sink = %driver.sink.name(), lane = %driver.lane, "read made no progress");
+                    if driver.wait(self.backoff.next_wait(), shutdown).await == Flow::Stop {
+                        return Err(Ended::Stopped);
+                    }
+                }
+                Err(error) => driver.endure(error, &mut self.backoff, shutdown).await?,
             }
             failures += 1;
-            if driver.wait(self.backoff.next_wait(), shutdown).await == Flow::Stop {
-                return Flow::Stop;
-            }
         }
     }
 
@@ -158,12 +177,13 @@ impl<'a> Feed<'a> {
     fn take_chunk(&mut self, chunk: Chunk) {
         self.backoff.reset();
         self.read_up_to = self.read_up_to.max(chunk.up_to);
+        self.read += chunk.events.len() as u64;
         self.chunk = chunk.events.into();
     }
 
     /// Waits for a newer event, as long as the batch may wait.
     async fn wait_for_more(&mut self, leaves_at: Option<Instant>, shutdown: &Shutdown) -> Wait {
-        if shutdown.drain.is_cancelled() {
+        if shutdown.drain.is_cancelled() || self.driver.supply.extent() == Extent::Ends {
             return if leaves_at.is_some() { Wait::Enough } else { Wait::Drained };
         }
         let flush = async {

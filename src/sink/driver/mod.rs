@@ -1,21 +1,26 @@
-//! The driver: takes one stream's events from the journal to one sink, and gives every event exactly one outcome.
+//! The driver: takes one stream's events to one sink, and gives every event exactly one outcome.
 //!
 //! ```text
-//! journal ─► Feed: read, filter, format ─► Pending: one batch ─► Delivery: send, judge, retry ─► ack
-//!                                                                      │
-//!                                          SinkState: pause, probe,    └─► dead letters
-//!                                          health (shared by a sink's streams)
+//! Supply ─► Feed: read, filter, format ─► Pending: one batch ─► delivery: send, judge, retry ─► settled
+//!   (journal, letters, a replay)                                      │
+//!                                         SinkState: pause, probe,    └─► dead letters
+//!                                         health (shared by a sink's lanes)
 //! ```
 //!
 //! # What it promises
 //!
-//! 1. Every event gets one outcome: delivered, filtered or dead-lettered; it is counted when it has it.
+//! 1. Every event gets one outcome: delivered, filtered or dead-lettered; it is counted when it has it. A guard compares what was taken with
+//!    what was counted, batch by batch, and reports a difference (`miro_siem_events_without_outcome_total`, which is always 0).
 //! 2. An ack moves only past events that have their outcome: after the receiver accepted, or after the dead letter is durable.
 //! 3. The order of a stream is kept: what is sent is always the front of what is not settled. (A receiver that takes the end of a
 //!    batch and leaves the beginning for later changes the order itself.)
 //! 4. It never gives up and never spins: every failure is followed by a wait, or by a smaller batch, and every wait ends with a stop.
-//! 5. A sink's fault holds up nobody but that sink; a stream's backlog holds up nobody but that stream.
-//! 6. In memory are at most one chunk of the journal and one batch.
+//! 5. A sink's fault holds up nobody but that sink; a stream's backlog holds up nobody but that stream. Refused credentials pause a sink
+//!    with all its streams, since they share them. A fault of configuration pauses the stream that met it: a table or an index that is not
+//!    there for one stream is no reason to keep the others waiting, and where all of them meet it, all of them pause.
+//! 6. A receiver that refuses a thousand events in a row, and takes none between them, pauses the stream: that is no fault of the events,
+//!    and a backlog is not to become dead letters at full speed. From then on one event is tried at a time, until one is taken.
+//! 7. In memory are at most one chunk of the supply and one batch.
 //!
 //! # What it does not do
 //!
@@ -25,30 +30,33 @@
 //! # On a crash
 //!
 //! Nothing is kept beside the journal's acks and the dead letters. After a crash, or when the future is dropped at any point, what was
-//! not acked is read and sent again: at least once, with the same ids.
+//! not acked is read and sent again: at least once, with the same ids. The supply knows whether a delivery may have been under way then;
+//! the first batch afterwards counts as possible duplicates.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    event::{Position, StreamId},
-    journal::{Journal, JournalError},
-    metrics,
-    retry::Backoff,
-    transform::TransformSettings,
-};
+use crate::{event::StreamId, journal::Journal, retry::Backoff, transform::TransformSettings};
 
-use delivery::Link;
+use counters::{Counters, Guard};
 use feed::{Feed, Filled};
+use link::Link;
 use pending::Pending;
+use supply::FromJournal;
 
+mod aside;
+mod counters;
 mod delivery;
 mod feed;
+mod link;
 mod pending;
 mod state;
+mod supply;
 
+pub use counters::Tally;
 pub use state::{SinkParts, SinkState, publish_backlog};
+pub use supply::{Begin, Earlier, Extent, Supply, SupplyError, Wanted};
 
 /// How much a sink is sent at once, and how long things may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,76 +109,131 @@ enum Flow {
     Stop,
 }
 
-/// Takes one stream to one sink.
+/// What a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// What the journal holds for the sink.
+    Live,
+    /// Dead letters, once more.
+    Retry,
+    /// A range, once more.
+    Replay,
+}
+
+impl Purpose {
+    /// The name in logs and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Retry => "retry",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// One way to a sink: events of one stream, in order, for one purpose.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    /// The stream.
+    pub stream: StreamId,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+impl fmt::Display for Lane {
+    /// `acme/audit`, or `acme/audit (retry)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.purpose {
+            Purpose::Live => self.stream.fmt(f),
+            other => write!(f, "{} ({})", self.stream, other.as_str()),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that the supply had has its outcome.
+    Delivered,
+    /// It was told to.
+    Stopped,
+    /// The supply has failed for good, with these words.
+    Broken(String),
+}
+
+/// Takes one lane's events to one sink.
 #[derive(Debug)]
 pub struct Driver {
     sink: Arc<SinkState>,
-    journal: Arc<dyn Journal>,
-    stream: StreamId,
+    lane: Lane,
+    supply: Arc<dyn Supply>,
     transform: TransformSettings,
     counters: Counters,
 }
 
-/// What the outcomes are counted in.
-struct Counters {
-    delivered: ::metrics::Counter,
-    filtered: ::metrics::Counter,
-    unmapped: ::metrics::Counter,
-    dead_lettered: ::metrics::Counter,
-    possible_duplicates: ::metrics::Counter,
-}
-
-impl std::fmt::Debug for Counters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Counters")
-    }
-}
-
 impl Driver {
-    /// For one stream of a sink. The journal must know the subscription.
+    /// For one stream of a sink, from the journal. The journal must know the subscription.
     pub fn new(sink: Arc<SinkState>, journal: Arc<dyn Journal>, stream: StreamId, transform: TransformSettings) -> Self {
-        let counter = |name| sink.metrics().sink_counter(name, sink.name(), &stream);
-        let counters = Counters {
-            delivered: counter(metrics::EVENTS_DELIVERED),
-            filtered: counter(metrics::EVENTS_FILTERED),
-            unmapped: counter(metrics::EVENTS_UNMAPPED),
-            dead_lettered: counter(metrics::EVENTS_DEAD_LETTERED),
-            possible_duplicates: counter(metrics::POSSIBLE_DUPLICATES),
-        };
-        // An outcome that has not happened yet is a zero, not an absent series: alerts need it.
-        let Counters { delivered, filtered, unmapped, dead_lettered, possible_duplicates } = &counters;
-        for counter in [delivered, filtered, unmapped, dead_lettered, possible_duplicates] {
-            counter.increment(0);
-        }
-        Self { sink, journal, stream, transform, counters }
+        let supply = FromJournal { journal, sink: sink.name().clone(), stream: stream.clone() };
+        Self::of(sink, Lane { stream, purpose: Purpose::Live }, Arc::new(supply), transform)
+    }
+
+    /// For any lane.
+    pub fn of(sink: Arc<SinkState>, lane: Lane, supply: Arc<dyn Supply>, transform: TransformSettings) -> Self {
+        let counters = Counters::new(sink.metrics(), sink.name(), &lane.stream, lane.purpose);
+        Self { sink, lane, supply, transform, counters }
     }
 
     /// The stream.
     pub fn stream(&self) -> &StreamId {
-        &self.stream
+        &self.lane.stream
     }
 
-    /// Delivers until it is told to end. May be called again after it has ended or was dropped: it begins after the last ack.
+    /// Its outcomes since it was made.
+    pub fn tally(&self) -> Tally {
+        self.counters.tally()
+    }
+
+    /// Delivers until it is told to end. May be called again after it has ended or was dropped: it begins after what is settled.
     pub async fn run(&self, shutdown: &Shutdown) {
-        self.sink.began(&self.stream);
-        let mut backoff = self.backoff();
-        if let Some(after) = self.start_position(&mut backoff, shutdown).await {
-            let feed = Feed::new(self, after);
-            self.deliver_from(feed, shutdown).await;
-        }
-        self.sink.ended(&self.stream);
+        self.run_to_the_end(shutdown).await;
     }
 
-    async fn deliver_from(&self, mut feed: Feed<'_>, shutdown: &Shutdown) {
-        let mut pending = Pending::default();
-        let mut link = Link::new(self.backoff());
+    /// The same, and says how it ended.
+    pub async fn run_to_the_end(&self, shutdown: &Shutdown) -> Ended {
+        self.sink.began(&self.lane);
+        let ended = match self.begin(shutdown).await {
+            Ok(begin) => self.deliver_from(begin, shutdown).await,
+            Err(ended) => ended,
+        };
+        self.sink.ended(&self.lane);
+        ended
+    }
+
+    async fn deliver_from(&self, begin: Begin, shutdown: &Shutdown) -> Ended {
+        let mut feed = Feed::new(self, begin);
+        let (mut pending, mut guard) = (Pending::default(), Guard::new(&self.counters));
+        let mut link = Link::new(self.backoff(), self.backoff());
+        let mut has_delivered = false;
         loop {
-            match feed.fill(&mut pending, shutdown).await {
-                Filled::Batch => {}
-                Filled::Drained | Filled::Stopped => return,
+            let filled = feed.fill(&mut pending, shutdown).await;
+            if filled != Filled::Batch {
+                self.come_to_rest().await;
+                return feed.ended(filled);
             }
-            if self.deliver(&mut pending, &mut link, shutdown).await == Flow::Stop {
-                return;
+            if pending.len() > 0 && !has_delivered {
+                has_delivered = true;
+                if self.note_delivering(shutdown).await == Flow::Stop {
+                    return Ended::Stopped;
+                }
+            }
+            match self.deliver(&mut pending, &mut link, shutdown).await {
+                Delivered::Whole => guard.check(feed.taken(), &self.counters, self.sink.name(), &self.lane.stream),
+                Delivered::StoppedBetween => {
+                    self.come_to_rest().await;
+                    return Ended::Stopped;
+                }
+                Delivered::StoppedWithin => return Ended::Stopped,
             }
         }
     }
@@ -179,40 +242,65 @@ impl Driver {
         Backoff::new(self.sink.limits().retry_initial, self.sink.limits().retry_max)
     }
 
-    /// Where to begin; `None` if told to stop before that is known.
-    async fn start_position(&self, backoff: &mut Backoff, shutdown: &Shutdown) -> Option<Position> {
+    /// Where to begin; an end if told to stop before that is known.
+    async fn begin(&self, shutdown: &Shutdown) -> Result<Begin, Ended> {
+        let mut backoff = self.backoff();
         loop {
-            if let Some(position) = self.journal.acked(self.sink.name(), &self.stream) {
-                return Some(position);
-            }
-            let message = format!("the journal has no subscription of the sink {} to {}", self.sink.name(), self.stream);
-            self.sink.failed(&self.stream, state::Failure::journal(message));
-            if self.wait(backoff.next_wait(), shutdown).await == Flow::Stop {
-                return None;
+            match self.supply.begin().await {
+                Ok(begin) => return Ok(begin),
+                Err(error) => self.endure(error, &mut backoff, shutdown).await?,
             }
         }
     }
 
-    /// Makes the ack durable, however long that takes: what it stands for has its outcome already.
-    async fn ack(&self, pending: &mut Pending, shutdown: &Shutdown) -> Flow {
-        let up_to = pending.settled_up_to();
-        let mut backoff = self.backoff();
-        let mut failures = 0_u64;
-        loop {
-            match self.journal.ack(self.sink.name(), &self.stream, up_to).await {
-                Ok(()) => {
-                    if failures > 0 {
-                        self.sink.recovered(&self.stream);
-                    }
-                    self.counters.filtered.increment(pending.take_filtered(up_to));
-                    return Flow::Continue;
-                }
-                Err(JournalError::Closed) => return Flow::Stop,
-                Err(error) => self.sink.failed(&self.stream, state::Failure::journal(error.to_string())),
-            }
+    /// Tells the supply, before the first delivery, that one may be under way from now on.
+    async fn note_delivering(&self, shutdown: &Shutdown) -> Flow {
+        let (mut backoff, mut failures) = (self.backoff(), 0_u64);
+        while let Err(error) = self.supply.delivering().await {
             failures += 1;
-            if self.wait(backoff.next_wait(), shutdown).await == Flow::Stop {
+            if self.endure(error, &mut backoff, shutdown).await.is_err() {
                 return Flow::Stop;
+            }
+        }
+        if failures > 0 {
+            self.sink.recovered(&self.lane);
+        }
+        Flow::Continue
+    }
+
+    /// Where it fails, the next run takes its first batch for possible duplicates, which does no harm.
+    async fn come_to_rest(&self) {
+        if let Err(error) = self.supply.at_rest().await {
+            tracing::debug!(sink = %self.sink.name(), lane = %self.lane, error = %error, "end of delivery was not noted");
+        }
+    }
+
+    /// Makes the settled part durable, however long that takes: what it stands for has its outcome already.
+    async fn settle(&self, pending: &mut Pending, shutdown: &Shutdown) -> Flow {
+        let up_to = pending.settled_up_to();
+        let (mut backoff, mut failures) = (self.backoff(), 0_u64);
+        while let Err(error) = self.supply.settled(up_to).await {
+            failures += 1;
+            if self.endure(error, &mut backoff, shutdown).await.is_err() {
+                return Flow::Stop;
+            }
+        }
+        if failures > 0 {
+            self.sink.recovered(&self.lane);
+        }
+        self.counters.filtered(pending.take_filtered(up_to));
+        Flow::Continue
+    }
+
+    /// Shows a failure of the supply and waits.
+    async fn endure(&self, error: SupplyError, backoff: &mut Backoff, shutdown: &Shutdown) -> Result<(), Ended> {
+        match error {
+            SupplyError::Closed => Err(Ended::Stopped),
+            SupplyError::Broken(message) => Err(Ended::Broken(message)),
+            SupplyError::Failed { class, message, wait } => {
+                self.sink.failed(&self.lane, state::Failure::supply(class, message));
+                let wait = wait.unwrap_or_else(|| backoff.next_wait());
+                if self.wait(wait, shutdown).await == Flow::Stop { Err(Ended::Stopped) } else { Ok(()) }
             }
         }
     }
@@ -224,5 +312,29 @@ impl Driver {
             () = shutdown.stop.cancelled() => Flow::Stop,
             () = tokio::time::sleep(wait) => Flow::Continue,
         }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    /// Every event has its outcome.
+    Whole,
+    /// It was stopped while nothing was under way.
+    StoppedBetween,
+    /// It was stopped in the middle of a delivery: the events may have arrived.
+    StoppedWithin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{OrgName, StreamKind};
+
+    #[test]
+    fn a_lane_says_what_it_is_for() {
+        let lane = |purpose| Lane { stream: StreamId::new(OrgName::new("acme"), StreamKind::Audit), purpose };
+        let shown = [Purpose::Live, Purpose::Retry, Purpose::Replay].map(|purpose| lane(purpose).to_string());
+        assert_eq!(shown, ["acme/audit", "acme/audit (retry)", "acme/audit (replay)"]);
     }
 }

@@ -37,6 +37,17 @@ pub(super) struct Outcome {
     pub(super) accepted: usize,
     /// Why the one after them never will be; the rest was not looked at.
     pub(super) refused: Option<String>,
+    /// What it says of its queues.
+    pub(super) queues: Queues,
+}
+
+/// What HEC says of its queues beside a success (`backpressureState = warn_at_80`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queues {
+    /// Nothing.
+    Fine,
+    /// They fill up: codes 24 and 25.
+    NearlyFull,
 }
 
 /// The id under which HEC will say that a request's events are indexed.
@@ -71,14 +82,16 @@ impl Hec<'_> {
                 Err(self.error(ErrorClass::TooLarge, Some(batch), "Splunk Cloud answers so to a body of more than 5 MiB"))
             }
             Some(code::INVALID_DATA_FORMAT | code::EVENT_MISSING | code::EVENT_BLANK | code::BAD_FIELDS) => match number {
-                Some(number) if number < batch.len() => Ok(Outcome { accepted: number, refused: Some(self.words(Some(batch))) }),
+                Some(number) if number < batch.len() => {
+                    Ok(Outcome { accepted: number, refused: Some(self.words(Some(batch))), queues: Queues::Fine })
+                }
                 Some(_) => Err(self.error(ErrorClass::Ambiguous, Some(batch), "the number of the invalid event is not in the batch")),
                 None => Err(self.error(ErrorClass::Rejected, Some(batch), "it does not say which event it refuses")),
             },
             Some(code::INCORRECT_INDEX) => match number.filter(|number| *number <= batch.len()).unwrap_or(0).saturating_sub(1) {
                 0 => Err(self.refusal(Some(batch))),
                 // What it took is counted; the rest is sent again, and meets the same fault with nothing in front of it.
-                accepted => Ok(Outcome { accepted, refused: None }),
+                accepted => Ok(Outcome { accepted, refused: None, queues: Queues::Fine }),
             },
             _ if self.answer.status.is_success() => self.taken(code, body.as_ref(), batch),
             _ => Err(self.refusal(Some(batch))),
@@ -99,7 +112,9 @@ impl Hec<'_> {
             }
             None => return Err(self.not_hec(Some(batch))),
         }
-        Ok(Outcome { accepted: batch.len(), refused: None })
+        let is_nearly_full = matches!(code, Some(code::QUEUE_NEAR_CAPACITY | code::ACK_NEAR_CAPACITY));
+        let queues = if is_nearly_full { Queues::NearlyFull } else { Queues::Fine };
+        Ok(Outcome { accepted: batch.len(), refused: None, queues })
     }
 
     /// The acknowledgement id that must be there.

@@ -226,12 +226,12 @@ fn with_refused(receipt: Receipt, refused: &[usize], events: usize) -> Receipt {
         return receipt;
     }
     let mut sent = match receipt {
-        Receipt::All => vec![Verdict::Accepted; events - refused.len()],
+        Receipt::All | Receipt::AllNearlyFull => vec![Verdict::Accepted; events - refused.len()],
         Receipt::Each(verdicts) => verdicts,
     }
     .into_iter();
     let verdict = |index| match refused.binary_search(&index) {
-        Ok(_) => Verdict::Rejected("does not fit into message_bytes_max in any form; raise it if the receiver takes more".to_owned()),
+        Ok(_) => Verdict::TooLarge("does not fit into message_bytes_max in any form; raise it if the receiver takes more".to_owned()),
         Err(_) => sent.next().unwrap_or(Verdict::NotTaken),
     };
     Receipt::Each((0..events).map(verdict).collect())
@@ -268,14 +268,14 @@ mod tests {
     fn verdicts_keep_their_places_around_what_was_not_sent() {
         use Verdict::{Accepted, NotTaken};
         let places = |receipt, refused: &[usize]| match with_refused(receipt, refused, 5) {
-            Receipt::All => "all".to_owned(),
+            Receipt::All | Receipt::AllNearlyFull => "all".to_owned(),
             Receipt::Each(verdicts) => verdicts
                 .iter()
                 .map(|verdict| match verdict {
                     Accepted => 'a',
                     NotTaken => '.',
-                    Verdict::Rejected(_) => 'r',
                     Verdict::Unknown(_) => '?',
+                    _ => 'r',
                 })
                 .collect(),
         };

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
@@ -57,6 +57,19 @@ pub struct Losses {
     pub times_replaced: u64,
 }
 
+/// Which plan the tables are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    #[default]
+    Analytics,
+    /// A request whose events are more than half an hour apart is refused as a whole. An event without a time counts as received now.
+    Auxiliary,
+}
+
+/// What one request may span on the Auxiliary plan.
+const AUXILIARY_SPAN_MAX: TimeDelta = TimeDelta::minutes(30);
+
 #[derive(Debug, Default)]
 struct LossCounters {
     bodies_dropped: AtomicU64,
@@ -73,16 +86,26 @@ pub struct Ingest {
     tokens: Arc<Tokens>,
     ledger: Arc<Ledger>,
     role: Mutex<Role>,
+    plan: Mutex<Plan>,
     losses: LossCounters,
 }
 
 impl Ingest {
     pub(super) fn new(config: Arc<AzureConfig>, tokens: Arc<Tokens>, ledger: Arc<Ledger>) -> Self {
-        Self { config, tokens, ledger, role: Mutex::default(), losses: LossCounters::default() }
+        Self { config, tokens, ledger, role: Mutex::default(), plan: Mutex::default(), losses: LossCounters::default() }
     }
 
     pub fn set_role(&self, role: Role) {
         *self.role.lock().unwrap_or_else(PoisonError::into_inner) = role;
+    }
+
+    /// Which plan the tables are on from here on.
+    pub fn set_plan(&self, plan: Plan) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
+    fn plan(&self) -> Plan {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn losses(&self) -> Losses {
@@ -149,9 +172,15 @@ impl Ingest {
         };
         let now = Utc::now();
         let detail = if self.ledger.keeps_bytes() { Detail::Stored } else { Detail::Counts };
+        let rows: Vec<_> = elements[..taken].iter().map(|element| (element, row(element, schema, now, detail))).collect();
+        let times = rows.iter().filter_map(|(_, row)| row.as_ref().map(|row| row.time.unwrap_or(now)));
+        let span = times.clone().max().zip(times.min()).map_or(TimeDelta::zero(), |(newest, oldest)| newest - oldest);
+        if self.plan() == Plan::Auxiliary && span > AUXILIARY_SPAN_MAX {
+            return error(400, "RecordsTimeRangeIsMoreThan30Minutes", "The time range of the records is more than 30 minutes.");
+        }
         let mut records = Vec::with_capacity(taken);
-        for element in &elements[..taken] {
-            match row(element, schema, now, detail) {
+        for (element, row) in rows {
+            match row {
                 Some(row) => records.push(self.record(element, row)),
                 None => count(&self.losses.elements_dropped, 1),
             }

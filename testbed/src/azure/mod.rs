@@ -14,7 +14,7 @@
 //! - The limit of 1 MiB is on the body as sent; after decompression it is 50 MiB.
 //! - Nothing is deduplicated.
 //!
-//! Of the error codes, `ContentLengthLimitExceeded`, `PayloadSizeLimitExceeded` and `OperationFailed` are known; the others are made up, so
+//! Of the error codes, `ContentLengthLimitExceeded`, `PayloadSizeLimitExceeded`, `RecordsTimeRangeIsMoreThan30Minutes` and `OperationFailed` are known; the others are made up, so
 //! that a sender has to go by the status.
 //!
 //! Stricter than what is known: an `Authorization` header or a content type that is not as documented is refused.
@@ -32,7 +32,7 @@ use rustls::ServerConfig;
 
 pub use entra::Entra;
 pub use identity::ManagedIdentity;
-pub use ingest::{Ingest, Losses, Role, role_missing, throttled};
+pub use ingest::{Ingest, Losses, Plan, Role, role_missing, throttled};
 pub use schema::StreamSchema;
 
 use crate::{

@@ -22,6 +22,8 @@ pub(super) struct Row<'a> {
     pub(super) members_dropped: u64,
     pub(super) values_cut: u64,
     pub(super) time_replaced: bool,
+    /// The value of the time column, as far as it can be read.
+    pub(super) time: Option<DateTime<Utc>>,
     /// The row as JSON, when it was asked for.
     pub(super) stored: String,
 }
@@ -59,7 +61,7 @@ pub(super) fn row<'a>(element: &'a RawValue, schema: &StreamSchema, now: DateTim
         }
     }
     let kept = time.filter(|time| *time >= now - AGE_MAX && *time <= now + AHEAD_MAX);
-    row.time_replaced = kept.is_none();
+    (row.time, row.time_replaced) = (time, kept.is_none());
     if detail == Detail::Stored {
         let generated = kept.unwrap_or(now).to_rfc3339_opts(SecondsFormat::Millis, true);
         stored.push(format!(r#""TimeGenerated":"{generated}""#));

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 pub(crate) enum Answer {
     /// Takes all of it.
     All,
+    /// Takes all of it, and says that its queues fill up.
+    AllNearlyFull,
     /// Takes all of it, after that long.
     Slowly(Duration),
     /// Takes what is accepted here.
@@ -109,6 +111,10 @@ impl ScriptedSink {
         let answer = (self.brain.lock().expect("no test panics while it holds the lock"))(&call);
         match answer {
             Answer::All => {}
+            Answer::AllNearlyFull => {
+                self.take(&call, |_| true);
+                return Ok(Receipt::AllNearlyFull);
+            }
             Answer::Slowly(wait) => tokio::time::sleep(wait).await,
             Answer::Each(verdicts) => {
                 self.take(&call, |index| verdicts.get(index) == Some(&Verdict::Accepted));
