@@ -3,6 +3,10 @@
 //! Coverage is a set of half-open ranges. A commit names the range that it adds, and that range must be new: one that overlaps
 //! what is covered already is refused without any change, because it would mean that two windows believe to own the same time.
 //! Ranges that touch are merged; what lies between two ranges is a hole, and the watermark stays in front of it.
+//!
+//! The origin divides time in two. From it on everything is wanted, and what is missing there is a gap. Time before it was never wanted, but
+//! may be collected on request: such ranges are covered like any other, they are never fetched twice, and what lies around them is no gap.
+//! The origin does not move for them, and neither do the watermark and the newest instant look at them.
 
 use std::fmt;
 
@@ -14,7 +18,7 @@ use crate::event::{TimeRange, Timestamp};
 /// What is durably collected of one stream.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// Where collection of this stream began; nothing before it was ever asked for.
+    /// Where collection of this stream began; what lies before it was asked for only on request.
     origin: Timestamp,
     /// Sorted, not empty, and apart from each other.
     ranges: Vec<TimeRange>,
@@ -48,15 +52,14 @@ impl Coverage {
 
     /// The time up to which coverage is contiguous from the origin on.
     pub fn watermark(&self) -> Timestamp {
-        match self.ranges.first() {
-            Some(first) if first.from() <= self.origin => first.to().max(self.origin),
-            _ => self.origin,
-        }
+        // Ranges that touch are merged, so only the one around the origin counts; one that ends at the origin proves nothing after it.
+        let at = self.ranges.partition_point(|range| range.to() <= self.origin);
+        self.ranges.get(at).filter(|range| range.from() <= self.origin).map_or(self.origin, TimeRange::to)
     }
 
-    /// The end of the newest covered range; the origin where nothing is covered.
+    /// The end of the newest covered range; the origin where nothing after it is covered.
     pub fn newest(&self) -> Timestamp {
-        self.ranges.last().map_or(self.origin, TimeRange::to)
+        self.ranges.last().map_or(self.origin, |last| last.to().max(self.origin))
     }
 
     /// Whether the instant is covered.
@@ -95,6 +98,12 @@ impl Coverage {
         }
         missing.extend(TimeRange::new(reached, range.to()).filter(|part| !part.is_empty()));
         missing
+    }
+
+    /// The covered parts of `range`, oldest first.
+    pub fn covered(&self, range: TimeRange) -> Vec<TimeRange> {
+        let inside = |held: &TimeRange| TimeRange::new(held.from().max(range.from()), held.to().min(range.to()));
+        self.ranges.iter().filter_map(inside).filter(|part| !part.is_empty()).collect()
     }
 
     /// Takes a range out again, because the record that proved it was lost.
@@ -182,6 +191,26 @@ mod tests {
         assert!(coverage.gaps().is_empty());
     }
 
+    #[test]
+    fn what_was_collected_before_the_origin_moves_neither_watermark_nor_newest_and_leaves_no_gap() {
+        let mut coverage = Coverage::starting_at(Timestamp::from_micros(100));
+        coverage.add(range(10, 20)).expect("new");
+        assert_eq!((coverage.watermark().as_micros(), coverage.newest().as_micros()), (100, 100));
+        assert!(coverage.gaps().is_empty());
+        coverage.add(range(100, 150)).expect("new");
+        coverage.add(range(160, 170)).expect("new");
+        assert_eq!((coverage.watermark().as_micros(), coverage.newest().as_micros()), (150, 170));
+        assert_eq!(coverage.gaps(), [range(150, 160)]);
+        assert_eq!(
+            coverage.add(range(15, 25)),
+            Err(OverlapError { claimed: range(15, 25), held: range(10, 20) }),
+            "nothing is covered twice"
+        );
+        coverage.add(range(20, 100)).expect("new");
+        assert_eq!((coverage.watermark().as_micros(), coverage.origin().as_micros()), (150, 100));
+        assert_eq!(coverage.ranges(), [range(10, 150), range(160, 170)]);
+    }
+
     fn instants(coverage: &Coverage) -> BTreeSet<i64> {
         (0..64).filter(|at| coverage.contains(Timestamp::from_micros(*at))).collect()
     }
@@ -189,8 +218,11 @@ mod tests {
     proptest! {
         /// Against a plain set of instants as the model: adding, removing and asking agree for every sequence of ranges.
         #[test]
-        fn coverage_is_a_set_of_instants(steps in proptest::collection::vec((0_i64..64, 0_i64..64, any::<bool>()), 0..40)) {
-            let mut coverage = Coverage::starting_at(Timestamp::from_micros(0));
+        fn coverage_is_a_set_of_instants(
+            origin in 0_i64..64,
+            steps in proptest::collection::vec((0_i64..64, 0_i64..64, any::<bool>()), 0..40),
+        ) {
+            let mut coverage = Coverage::starting_at(Timestamp::from_micros(origin));
             let mut model = BTreeSet::new();
             for (a, b, adds) in steps {
                 let step = range(a.min(b), a.max(b));
@@ -207,8 +239,17 @@ mod tests {
                 prop_assert!(coverage.ranges().windows(2).all(|pair| pair[0].to() < pair[1].from()), "ranges stay sorted and apart");
                 let missing: BTreeSet<i64> = coverage.missing(range(0, 64)).iter().flat_map(|part| part.from().as_micros()..part.to().as_micros()).collect();
                 prop_assert_eq!(missing, (0..64).filter(|at| !model.contains(at)).collect::<BTreeSet<_>>());
-                let contiguous = (0..64).take_while(|at| model.contains(at)).count() as i64;
-                prop_assert_eq!(coverage.watermark().as_micros(), contiguous);
+                let covered: BTreeSet<i64> =
+                    coverage.covered(step).iter().flat_map(|part| part.from().as_micros()..part.to().as_micros()).collect();
+                prop_assert_eq!(covered, inside.intersection(&model).copied().collect::<BTreeSet<_>>());
+                // Before the origin, nothing counts for the watermark, the newest instant and the gaps.
+                let contiguous = (origin..64).take_while(|at| model.contains(at)).count() as i64;
+                prop_assert_eq!(coverage.watermark().as_micros(), origin + contiguous);
+                let newest = model.last().map_or(origin, |last| (last + 1).max(origin));
+                prop_assert_eq!(coverage.newest().as_micros(), newest);
+                let gaps: BTreeSet<i64> = coverage.gaps().iter().flat_map(|gap| gap.from().as_micros()..gap.to().as_micros()).collect();
+                prop_assert_eq!(gaps, (origin..newest).filter(|at| !model.contains(at)).collect::<BTreeSet<_>>());
+                prop_assert_eq!(coverage.origin().as_micros(), origin, "the origin does not move");
             }
         }
     }

@@ -4,8 +4,8 @@
 
 use std::{fmt, sync::Arc};
 
-use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::event::{SinkName, StreamId};
 
@@ -16,6 +16,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How many values fell below each of some bounds.
+    Histogram,
 }
 
 /// One row of the metrics table.
@@ -23,7 +25,7 @@ pub enum Kind {
 pub struct Definition {
     /// The name in the Prometheus text.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
@@ -43,6 +45,7 @@ definitions! {
     EVENTS_COLLECTED = Counter "miro_siem_events_collected_total" ["org", "stream"] "Events that were new and are in the journal.";
     EVENTS_DUPLICATE = Counter "miro_siem_events_duplicate_total" ["org", "stream"] "Events that Miro listed again and that were left out.";
     EVENTS_LATE = Counter "miro_siem_events_late_total" ["org", "stream"] "Events that turned up in a range that had been collected before.";
+    EVENT_LATENESS = Histogram "miro_siem_event_lateness_seconds" ["org", "stream"] "How long after they happened late events were collected.";
     EVENTS_UNDECODABLE = Counter "miro_siem_events_undecodable_total" ["org", "stream"] "Records without a readable id or time; delivered all the same.";
     REQUESTS = Counter "miro_siem_requests_total" ["org", "stream", "status"] "Requests to Miro by HTTP status, or by the kind of failure where there was none.";
     WATERMARK_LAG = Gauge "miro_siem_watermark_lag_seconds" ["org", "stream"] "Now minus the time up to which the stream is collected without a hole.";
@@ -69,6 +72,17 @@ definitions! {
     TASK_RESTARTS = Counter "miro_siem_task_restarts_total" ["task"] "Tasks that failed and were started again.";
 }
 
+/// The bounds of the lateness: a minute to a month, with the default delays of reconcile among them.
+const LATENESS_SECS: [f64; 12] =
+    [60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 86_400.0, 172_800.0, 604_800.0, 1_209_600.0, 2_592_000.0];
+
+fn recorder() -> PrometheusRecorder {
+    let lateness = Matcher::Full(EVENT_LATENESS.to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(lateness, &LATENESS_SECS);
+    // The builder refuses only an empty list of bounds.
+    builder.unwrap_or_default().build_recorder()
+}
+
 /// Hands out counters and gauges, and prints them all.
 #[derive(Clone)]
 pub struct Metrics {
@@ -85,12 +99,13 @@ impl Default for Metrics {
 impl Metrics {
     /// An empty set of metrics.
     pub fn new() -> Self {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = recorder();
         for definition in DEFINITIONS {
             let (name, help) = (KeyName::from_const_str(definition.name), SharedString::const_str(definition.help));
             match definition.kind {
                 Kind::Counter => recorder.describe_counter(name, None::<Unit>, help),
                 Kind::Gauge => recorder.describe_gauge(name, None::<Unit>, help),
+                Kind::Histogram => recorder.describe_histogram(name, None::<Unit>, help),
             }
         }
         let handle = recorder.handle();
@@ -105,6 +120,17 @@ impl Metrics {
     /// A gauge of that name with those labels.
     pub fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
         self.recorder.register_gauge(&key(name, labels), &Metadata::new(module_path!(), Level::INFO, None))
+    }
+
+    /// A histogram of a stream.
+    pub fn stream_histogram(&self, name: &'static str, stream: &StreamId) -> Histogram {
+        let labels = [("org", stream.org.as_str()), ("stream", stream.kind.as_str())];
+        self.recorder.register_histogram(&key(name, &labels), &Metadata::new(module_path!(), Level::INFO, None))
+    }
+
+    /// Sorts what histograms have been told into their buckets. Until then each value is kept, so somebody has to call this now and then.
+    pub fn settle(&self) {
+        self.handle.run_upkeep();
     }
 
     /// A counter of a stream.
@@ -171,6 +197,21 @@ mod tests {
         let written = std::fs::read_to_string(path).expect("docs/metrics.md can be read");
         let rows: String = written.lines().filter(|line| line.starts_with("| `miro_siem_")).map(|line| format!("{line}\n")).collect();
         assert_eq!(rows, table(), "docs/metrics.md is stale; its rows should be those on the right");
+    }
+
+    #[test]
+    fn lateness_is_counted_by_bounds_from_a_minute_to_a_month() {
+        let metrics = Metrics::new();
+        let stream = StreamId::parse("acme/audit").expect("a stream");
+        metrics.stream_histogram(EVENT_LATENESS, &stream).record(4_000.0);
+        metrics.settle();
+        let text = metrics.render();
+        let line = |bound: &str, count: u32| {
+            format!("miro_siem_event_lateness_seconds_bucket{{org=\"acme\",stream=\"audit\",le=\"{bound}\"}} {count}\n")
+        };
+        assert!(text.contains("# TYPE miro_siem_event_lateness_seconds histogram"), "{text}");
+        assert!(text.contains(&line("60", 0)) && text.contains(&line("3600", 0)) && text.contains(&line("7200", 1)), "{text}");
+        assert!(text.contains(&line("2592000", 1)), "{text}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //!
 //! 1. A commit is one write: a page's events, its coverage change and its ids are durable together when `commit` returns, or
 //!    not at all.
-//! 2. An id that was committed is not committed again while its event time is within reach of the stream's watermark.
+//! 2. An id that was committed is not committed again while its event time is not older than what [`Journal::keep_ids`] has named, or,
+//!    where nothing has been named, while it is within reach of the stream's watermark.
 //! 3. An entry is deleted only when every subscribed sink has acknowledged it.
 //! 4. Nothing is dropped to make room: a journal at its limit refuses commits until sinks have caught up.
 //! 5. Dropping a future that it returned loses nothing: a write that has begun runs to its end.
@@ -209,6 +210,11 @@ pub trait Journal: Send + Sync + Debug {
     /// The newest position, and a notice of each newer one.
     fn head(&self) -> watch::Receiver<Position>;
 
+    /// Names the oldest event time whose ids may still be needed: ids before it are deleted when it suits, ids after it are kept however far
+    /// the watermark has moved. It holds until another is named or the journal is closed; while none is named, `ids_reach` behind the
+    /// watermark decides. A journal that never forgets an id has nothing to do.
+    fn keep_ids(&self, _stream: &StreamId, _from: Timestamp) {}
+
     /// How full it is.
     fn stats(&self) -> Stats;
 
@@ -229,6 +235,6 @@ pub struct Options {
     pub dir: std::path::PathBuf,
     /// The size at which commits are refused, in bytes.
     pub bytes_max: u64,
-    /// How far behind a stream's watermark ids are remembered.
+    /// How far behind a stream's watermark ids are remembered, where nobody has said it more exactly.
     pub ids_reach: Duration,
 }

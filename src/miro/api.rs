@@ -11,9 +11,10 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
-    Connection, Credits, MiroClass, MiroError, Quota, QuotaReading,
+    Connection, MiroClass, MiroError, Priority, Quota, QuotaReading,
     auth::{AccessToken, TokenSource},
     decode::ShapeFault,
+    quota::UnderWay,
     refusal::{Refusal, clean},
     sentence::{Asked, Call},
 };
@@ -48,7 +49,8 @@ pub(super) struct Answer<T> {
 pub(super) struct Get<'a> {
     pub(super) call: Call,
     pub(super) url: Url,
-    pub(super) cost: Credits,
+    /// Whose call it is.
+    pub(super) priority: Priority,
     /// The cursor in the query, to be masked where Miro repeats it.
     pub(super) cursor: Option<&'a str>,
 }
@@ -91,12 +93,11 @@ impl Api {
     async fn attempt<T>(&self, get: &Get<'_>, token: &AccessToken, read: &impl Read<T>) -> Result<Attempt<T>, MiroError> {
         let host = self.connection.host();
         let asked = self.asked(get.call, &host);
-        if let Some(wait) = self.quota.ready_in(get.cost, self.connection.clock.now()) {
-            return Err(asked.held(wait));
-        }
+        let admitted = self.quota.admit(get.call.endpoint(), get.priority, self.connection.clock.now());
+        let under_way = admitted.map_err(|wait| asked.held(wait))?;
         let request = self.request(get.url.clone(), token, &asked)?;
         let began = tokio::time::Instant::now();
-        let outcome = self.exchange(request, get, token, &asked, read).await;
+        let outcome = self.exchange(request, under_way, get, token, &asked, read).await;
         let label = outcome.as_ref().map_or_else(MiroError::label, |_| "200");
         self.count(label);
         tracing::debug!(stream = %self.stream, status = label, elapsed_ms = began.elapsed().as_millis(), "miro request finished");
@@ -125,18 +126,21 @@ impl Api {
     async fn exchange<T>(
         &self,
         request: reqwest::Request,
+        under_way: UnderWay,
         get: &Get<'_>,
         token: &AccessToken,
         asked: &Asked<'_>,
         read: &impl Read<T>,
     ) -> Result<Answer<T>, MiroError> {
         let limits = self.connection.limits;
-        let under_way = self.quota.begin(get.cost);
         let response = self.connection.http.execute(request).await.map_err(|error| asked.failed(&BodyFault::of(&error), &limits))?;
         let now = self.connection.clock.now();
         let headers = response.headers().clone();
         let quota = QuotaReading::of(&headers, now);
-        self.quota.observe(quota, now);
+        // A proxy's answer in Miro's place says nothing about the quota, and that says nothing about Miro.
+        if response.status() == StatusCode::OK || quota.remaining.is_some() {
+            under_way.answered(quota, now);
+        }
         drop(under_way);
         if response.status() != StatusCode::OK {
             let status = response.status().as_u16();
@@ -158,8 +162,7 @@ impl Api {
             return None;
         }
         let wait = net::retry_after(headers, now).or_else(|| quota.resets_at.map(|reset| reset.since(now)))?.min(WAIT_MAX);
-        self.quota.block(wait, now);
-        Some(wait)
+        Some(self.quota.block(wait, now))
     }
 
     fn count(&self, status: &str) {

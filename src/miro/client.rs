@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 use super::{
-    Connection, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Quota, QuotaReading, TokenInfo,
+    Connection, Endpoint, LogKind, MiroError, OrgId, Page, PageRequest, Pages, Priority, Quota, QuotaReading, TokenInfo,
     api::{Api, Get},
     auth::TokenSource,
     decode::{self, Decoding},
@@ -69,7 +69,7 @@ impl LogClient {
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         let place = if cursor.is_some() { Place::Later } else { Place::First };
         let url = self.api.connection.url(&kind.path(org_id), &query);
-        Ok(Get { call: Call::Page { kind, limit, place }, url, cost: kind.cost(), cursor })
+        Ok(Get { call: Call::Page { kind, limit, place }, url, priority: request.priority, cursor })
     }
 }
 
@@ -78,8 +78,12 @@ impl Pages for LogClient {
         Box::pin(self.fetch(request))
     }
 
-    fn ready_in(&self, now: Timestamp) -> Option<Duration> {
-        self.api.quota.ready_in(self.kind.cost(), now)
+    fn ready_in(&self, now: Timestamp, priority: Priority) -> Option<Duration> {
+        self.api.quota.ready_in(Endpoint::Log(self.kind), priority, now)
+    }
+
+    fn plan_live(&self, at: Timestamp) {
+        self.api.quota.plan_live(Endpoint::Log(self.kind), at);
     }
 
     fn quota(&self) -> QuotaReading {

@@ -52,6 +52,9 @@ impl MiroClass {
     }
 }
 
+/// The label of a call that was not sent because of the quota.
+pub(super) const HELD: &str = "held";
+
 /// Why Miro gave no answer that can be used. It prints as a sentence for the operator: what failed, why, and the mend; free of tokens,
 /// cursors, queries and event content.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -77,6 +80,11 @@ impl MiroError {
     /// What kind of failure it was.
     pub fn class(&self) -> MiroClass {
         self.class
+    }
+
+    /// Whether nothing was sent, because the quota is for others at this moment. That is no failure, only a wait.
+    pub fn is_held(&self) -> bool {
+        self.label == HELD
     }
 
     /// The HTTP status, where Miro answered with one that is the reason.

@@ -7,7 +7,7 @@ use super::Credits;
 use crate::event::{StreamKind, TimeRange, Timestamp};
 
 /// A log that Miro hands out page by page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogKind {
     /// `GET /v2/audit/logs`
     Audit,

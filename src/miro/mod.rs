@@ -16,6 +16,8 @@
 //!   read is kept and marked, never dropped; an answer that is no page is an error, never an empty page.
 //! - Each error has a class, which decides what the caller does, and a sentence, which tells the operator what failed, why, and
 //!   the mend. Neither a token nor a cursor, a query or an event is ever part of one.
+//! - Calls draw on one quota for each token, by priority: live polling before reconcile before backfill. One that the quota does not let go
+//!   is refused before anything is sent, with the wait that it takes ([`MiroError::is_held`]).
 //! - A refresh token is used once. The pair that replaces it is on disk, synced, before it is used.
 //!
 //! It does not plan windows, wait, drop repeats or remember where it was: that is the poller's part. It knows no event names.
@@ -35,7 +37,7 @@ pub use kind::LogKind;
 pub use limits::Limits;
 pub use org::{OrgId, TokenInfo, token_info};
 pub use org_api::{OrgApi, OrgParts, SetupError};
-pub use quota::{Credits, Quota, QuotaReading};
+pub use quota::{Credits, Endpoint, Quota, QuotaReading};
 
 use crate::event::{RawEvent, TimeRange, Timestamp};
 
@@ -78,6 +80,17 @@ impl Debug for Cursor {
     }
 }
 
+/// Whose call it is: what goes first where Miro's quota does not suffice for all. The greater goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Time of the past that was never collected.
+    Backfill,
+    /// Collected time that is listed once more.
+    Reconcile,
+    /// The newest time; neither paced nor held to a share.
+    Live,
+}
+
 /// Which page is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct PageRequest<'a> {
@@ -87,6 +100,8 @@ pub struct PageRequest<'a> {
     pub cursor: Option<&'a Cursor>,
     /// How many events at most; held within what Miro documents for the log.
     pub limit: u32,
+    /// Whose call it is.
+    pub priority: Priority,
 }
 
 /// One page of a log.
@@ -110,8 +125,12 @@ pub trait Pages: Send + Sync + Debug {
     /// Whatever kept the page from coming; [`MiroError::class`] says what to do about it.
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>>;
 
-    /// How long to wait before the next page, so as not to run into the quota; `None` where there is room.
-    fn ready_in(&self, now: Timestamp) -> Option<Duration>;
+    /// How long to wait before the next page of that priority, so as not to run into the quota; `None` where there is room. The wait is a
+    /// forecast: what others of the token do meanwhile changes it, so whoever waits long asks again in between.
+    fn ready_in(&self, now: Timestamp, priority: Priority) -> Option<Duration>;
+
+    /// Announces when the next live page will be asked for, so that lower priorities leave room for it.
+    fn plan_live(&self, _at: Timestamp) {}
 
     /// What is known of the quota.
     fn quota(&self) -> QuotaReading;

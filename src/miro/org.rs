@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
 use super::{
-    Connection, Credits, MiroClass, MiroError, Quota,
+    Connection, MiroClass, MiroError, Priority, Quota,
     api::{Api, Get},
     auth::TokenSource,
     decode::ShapeFault,
@@ -76,7 +76,7 @@ pub async fn token_info(
 
 pub(super) async fn ask(api: &Api) -> Result<TokenInfo, MiroError> {
     let url = api.connection.url(&["v1", "oauth-token"], &[]);
-    let get = Get { call: Call::TokenInfo, url, cost: Credits::LEVEL_1, cursor: None };
+    let get = Get { call: Call::TokenInfo, url, priority: Priority::Live, cursor: None };
     api.get(get, |body| read(body)).await.map(|answer| answer.value)
 }
 

@@ -78,7 +78,7 @@ impl OrgApi {
         let http = net::http_client(parts.tls, limits.total)?;
         let connection = Connection { http, api_url: org.api_url.clone(), clock: parts.clock, metrics: parts.metrics.clone(), limits };
         let org_id = org.id.as_deref().map_or_else(OrgId::from_the_token, OrgId::configured);
-        let quota = Quota::new(org.name.clone(), parts.metrics);
+        let quota = Quota::new(org.name.clone(), org.quota_share, parts.metrics);
         let mut api = Self {
             name: org.name.clone(),
             connection,

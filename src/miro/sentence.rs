@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Limits, LogKind, MiroClass, MiroError, decode::ShapeFault, refusal::Refusal};
+use super::{Endpoint, Limits, LogKind, MiroClass, MiroError, decode::ShapeFault, error::HELD, refusal::Refusal};
 use crate::{
     event::OrgName,
     net::{BodyFault, TransportFault},
@@ -25,6 +25,16 @@ pub(super) enum Call {
     },
     /// `GET /v1/oauth-token`
     TokenInfo,
+}
+
+impl Call {
+    /// What it draws on the quota for.
+    pub(super) fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Page { kind, .. } => Endpoint::Log(kind),
+            Self::TokenInfo => Endpoint::TokenInfo,
+        }
+    }
 }
 
 /// Where in its window a page is.
@@ -98,7 +108,7 @@ impl Asked<'_> {
     /// The quota of the minute is used up, by what Miro has said before: nothing was sent.
     pub(super) fn held(&self, wait: Duration) -> MiroError {
         let message = format!("{self}: the credits of this minute are used up, the next request goes in {} s", secs(wait));
-        MiroError::new(MiroClass::Throttled(Some(wait)), "held", message)
+        MiroError::new(MiroClass::Throttled(Some(wait)), HELD, message)
     }
 
     /// Miro has refused.

@@ -13,7 +13,7 @@ use crate::{
     health::{Fault, Health, StreamPhase},
     journal::{Commit, Committed, CoverageChange, Journal, JournalError},
     metrics::{self, Metrics},
-    miro::{MiroClass, MiroError, Page, PageRequest, Pages},
+    miro::{MiroClass, MiroError, Page, PageRequest, Pages, Priority},
     retry::Backoff,
     source::{
         Planner,
@@ -218,7 +218,7 @@ impl Poller {
             self.await_quota(stop).await?;
             let now = self.parts.clock.now();
             let window = TimeRange::new(now.minus(FIRST_LOOK), now).unwrap_or(TimeRange::EMPTY);
-            let request = PageRequest { window, cursor: None, limit: 1 };
+            let request = PageRequest { window, cursor: None, limit: 1, priority: Priority::Live };
             let answer = tokio::select! {
                 answer = self.parts.pages.page(request) => answer,
                 () = stop.cancelled() => return Err(Stopped),
@@ -269,7 +269,7 @@ impl Poller {
 
     async fn fetch(&mut self, walk: &Walk, stop: &CancellationToken) -> Result<Result<Page, MiroError>, Stopped> {
         self.await_quota(stop).await?;
-        let request = PageRequest { window: walk.window(), cursor: walk.cursor(), limit: self.page_size };
+        let request = PageRequest { window: walk.window(), cursor: walk.cursor(), limit: self.page_size, priority: Priority::Live };
         tokio::select! {
             answer = self.parts.pages.page(request) => Ok(answer),
             () = stop.cancelled() => Err(Stopped),
@@ -278,7 +278,7 @@ impl Poller {
 
     /// Waits until Miro's quota has room for one more call, rather than running into a refusal.
     async fn await_quota(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
-        while let Some(wait) = self.parts.pages.ready_in(self.parts.clock.now()) {
+        while let Some(wait) = self.parts.pages.ready_in(self.parts.clock.now(), Priority::Live) {
             self.phase(StreamPhase::Throttled);
             self.sleep(wait.min(THROTTLE_MAX), stop).await?;
             self.phase(StreamPhase::Polling);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     coverage::Coverage,
-    event::{Origin, RawEvent, StreamId},
+    event::{Origin, RawEvent, StreamId, Timestamp},
     journal::{Commit, Committed, CoverageChange, JournalError},
 };
 
@@ -200,19 +200,20 @@ impl Writer {
         view.bytes() - view.active.bytes + self.log.active.len
     }
 
-    /// Up to where the ids of these streams are settled: the watermark, but not further behind the newest time than any log of Miro's
-    /// reaches back. A hole that is lost for good would otherwise keep every id for ever.
-    pub(super) fn watermarks(&self, streams: impl Iterator<Item = StreamId>) -> Vec<(StreamId, crate::event::Timestamp)> {
+    /// From when on the ids of these streams are needed: as the collection has named it, else so far behind the watermark as ids reach, but not
+    /// further behind the newest time than any log of Miro's goes back. A hole that is lost for good would otherwise keep every id for ever.
+    pub(super) fn needed_ids(&self, streams: impl Iterator<Item = StreamId>) -> Vec<(StreamId, Timestamp)> {
         let view = self.shared.view();
-        streams
-            .filter_map(|stream| {
-                view.ledger.coverage.get(&stream).map(|held| (stream.clone(), held.watermark().max(held.newest().minus(HOLE_AGE_MAX))))
-            })
-            .collect()
+        let unnamed = |stream: &StreamId| {
+            let held = view.ledger.coverage.get(stream)?;
+            Some(held.watermark().max(held.newest().minus(HOLE_AGE_MAX)).minus(self.ids_reach))
+        };
+        streams.filter_map(|stream| Some((stream.clone(), self.shared.needed_ids(&stream).or_else(|| unnamed(&stream))?))).collect()
     }
 }
 
-/// Miro keeps its logs for a year at most; a hole that is older cannot be filled.
+/// Miro keeps its logs for a year at most, as far as is documented; where collection has not said what it needs, a hole that is older
+/// cannot be filled.
 const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 struct Prepared {

@@ -175,8 +175,8 @@ impl Writer {
 
     fn expire_ids(&mut self) {
         let streams: Vec<StreamId> = self.shared.view().ledger.coverage.keys().cloned().collect();
-        for (stream, watermark) in self.watermarks(streams.into_iter()) {
-            if let Err(error) = self.seen.expire(&stream, watermark) {
+        for (stream, from) in self.needed_ids(streams.into_iter()) {
+            if let Err(error) = self.seen.expire(&stream, from) {
                 warn!(%error, %stream, "failed to delete ids that are no longer needed; it is tried again");
             }
         }

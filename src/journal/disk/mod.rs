@@ -54,7 +54,7 @@ use self::{
 use super::{Backlog, Chunk, Commit, Committed, Journal, JournalError, Options, Read, Stats};
 use crate::{
     coverage::Coverage,
-    event::{Position, SinkName, StreamId},
+    event::{Position, SinkName, StreamId, Timestamp},
 };
 
 mod checkpoint;
@@ -264,6 +264,10 @@ impl Journal for DiskJournal {
 
     fn head(&self) -> watch::Receiver<Position> {
         self.shared.head.subscribe()
+    }
+
+    fn keep_ids(&self, stream: &StreamId, from: Timestamp) {
+        self.shared.keep_ids(stream, from);
     }
 
     fn stats(&self) -> Stats {

@@ -337,9 +337,9 @@ impl Seen {
         Ok(hours)
     }
 
-    /// Deletes the days that lie further behind a stream's watermark than ids are remembered.
-    pub(super) fn expire(&mut self, stream: &StreamId, watermark: Timestamp) -> io::Result<()> {
-        let first = Bucket::of(Some(watermark.minus(self.reach)), watermark).day();
+    /// Deletes the days of a stream that lie wholly before the oldest instant whose ids are needed.
+    pub(super) fn expire(&mut self, stream: &StreamId, needed: Timestamp) -> io::Result<()> {
+        let first = Bucket::of(Some(needed), needed).day();
         let stream = self.intern(stream);
         if self.first_days.get(&stream).is_some_and(|known| *known == first) {
             return Ok(());
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn days_far_behind_the_watermark_die() {
+    fn days_before_what_is_needed_die() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut seen = open(dir.path(), 1_000);
         let hour = |day: i32| day * 24 + 5;
@@ -494,8 +494,8 @@ mod tests {
             assert_eq!(fresh(&mut seen, 1, &ids(hour(day), 0..10)), 10);
         }
         seen.flush().expect("writes");
-        let watermark = Timestamp::from_millis(i64::from(hour(118)) * 3_600_000);
-        seen.expire(&stream(), watermark).expect("deletes");
+        let needed = Timestamp::from_millis(i64::from(hour(110)) * 3_600_000);
+        seen.expire(&stream(), needed).expect("deletes");
         let days: Vec<_> = seen.files().expect("lists").iter().filter_map(|(of, path)| day_of(path).filter(|_| *of == stream())).collect();
         assert_eq!(days.len(), 1, "{days:?}");
         assert_eq!(fresh(&mut seen, 2, &ids(hour(109), 0..10)), 10, "forgotten");

@@ -1,11 +1,11 @@
 //! What the writer publishes and everybody else reads: the segments, the ledger, the counts. Only what is durable is in here.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -18,7 +18,7 @@ use super::{
     segment::{Left, Segment, SegmentName},
 };
 use crate::{
-    event::{Position, StreamId},
+    event::{Position, StreamId, Timestamp},
     journal::Stats,
 };
 
@@ -125,12 +125,14 @@ pub(super) struct Shared {
     pub(super) log_dir: PathBuf,
     pub(super) bytes_max: u64,
     closed: AtomicBool,
+    /// The oldest event time whose ids are needed, by stream, as the collection has named it in this process.
+    needed_ids: Mutex<BTreeMap<StreamId, Timestamp>>,
 }
 
 impl Shared {
     pub(super) fn new(view: View, dir: PathBuf, log_dir: PathBuf, bytes_max: u64) -> Self {
         let head = watch::Sender::new(view.head());
-        Self { view: RwLock::new(view), head, dir, log_dir, bytes_max, closed: AtomicBool::new(false) }
+        Self { view: RwLock::new(view), head, dir, log_dir, bytes_max, closed: AtomicBool::new(false), needed_ids: Mutex::default() }
     }
 
     /// The view for reading. A writer that panicked has left it whole: it is changed only after everything that can fail.
@@ -141,6 +143,14 @@ impl Shared {
     /// The view for changing; only the writer does.
     pub(super) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn keep_ids(&self, stream: &StreamId, from: Timestamp) {
+        self.needed_ids.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone(), from);
+    }
+
+    pub(super) fn needed_ids(&self, stream: &StreamId) -> Option<Timestamp> {
+        self.needed_ids.lock().unwrap_or_else(PoisonError::into_inner).get(stream).copied()
     }
 
     pub(super) fn is_closed(&self) -> bool {

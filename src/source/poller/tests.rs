@@ -178,7 +178,7 @@ impl Pages for ScriptedMiro {
     fn token_expires_at(&self) -> Option<Timestamp> {
         None
     }
-    fn ready_in(&self, _: Timestamp) -> Option<Duration> {
+    fn ready_in(&self, _: Timestamp, _: Priority) -> Option<Duration> {
         None
     }
     fn quota(&self) -> QuotaReading {
