@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::event::{SinkName, StreamId, Timestamp};
+use crate::event::{SinkName, StreamId, TimeRange, Timestamp};
 
 /// What a stream's task is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,49 @@ pub struct StreamHealth {
     pub token_expires_at: Option<Timestamp>,
     /// The server's time in its newest answer, and when that came: an answer's age does not depend on this machine's clock.
     pub server_clock: Option<(Timestamp, Instant)>,
+    /// What is done about time of the past.
+    pub backfill: BackfillHealth,
+    /// How far each later listing has got, the shortest delay first.
+    pub reconcile: Vec<PassHealth>,
+}
+
+/// How the collection of past time is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackfillHealth {
+    /// Time that is wanted and not collected, without what lies past Miro's retention.
+    pub missing: Duration,
+    /// Windows that are being listed.
+    pub windows: usize,
+    /// Ranges that failed and wait for another attempt.
+    pub set_aside: usize,
+    /// What was asked for and is not done.
+    pub requests: Vec<RequestHealth>,
+    /// The newest error; none since a window was finished and nothing waits for another attempt.
+    pub fault: Option<Fault>,
+}
+
+/// A requested range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHealth {
+    /// Its number.
+    pub id: u64,
+    /// What was asked for.
+    pub range: TimeRange,
+    /// What of it is not collected yet.
+    pub missing: Duration,
+    /// Events that were found in it since the process started.
+    pub events: u64,
+}
+
+/// How a later listing is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassHealth {
+    /// How long after it happened time is listed again.
+    pub after: Duration,
+    /// Up to here that is done.
+    pub up_to: Timestamp,
+    /// Why it got no further, where something is wrong.
+    pub fault: Option<Fault>,
 }
 
 /// The server's clock comes in whole seconds: smaller differences are no differences.

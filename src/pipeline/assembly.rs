@@ -1,4 +1,4 @@
-//! From settings to parts: clients, pollers' parts, sinks and their streams. Nothing runs yet.
+//! From settings to parts: clients, collectors' parts, sinks and their streams. Nothing runs yet.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     miro::{self, Pages},
     sink::{self, Built},
-    source::{PollerParts, gaps::KeeperParts},
+    source::{BackfillRequests, CollectorParts, gaps::KeeperParts},
 };
 
 /// Why the parts could not be put together.
@@ -50,7 +50,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
 }
 
-/// The streams, ready to be polled.
+/// The streams, ready to be collected.
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) stream: StreamId,
@@ -75,8 +75,13 @@ impl Collected {
         }
     }
 
-    pub(super) fn poller_parts(&self, journal: Arc<dyn Journal>, shared: &Shared) -> PollerParts {
-        PollerParts {
+    /// The requests of this stream, with those that are open from an earlier process.
+    pub(super) fn requests(&self, journal: &Arc<dyn Journal>, shared: &Shared) -> BackfillRequests {
+        BackfillRequests::load(self.stream.clone(), self.settings.retention, journal.clone(), shared.clock.clone())
+    }
+
+    pub(super) fn collector_parts(&self, journal: Arc<dyn Journal>, requests: BackfillRequests, shared: &Shared) -> CollectorParts {
+        CollectorParts {
             stream: self.stream.clone(),
             settings: self.settings.clone(),
             pages: self.pages.clone(),
@@ -84,6 +89,7 @@ impl Collected {
             clock: shared.clock.clone(),
             metrics: shared.metrics.clone(),
             health: shared.health.clone(),
+            requests,
         }
     }
 }

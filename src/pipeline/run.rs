@@ -17,7 +17,10 @@ use super::{
 use crate::{
     admin::{self, control::LogLevel},
     clock::Clock,
-    config::{Settings, settings::AdminSettings},
+    config::{
+        Settings,
+        settings::{AdminSettings, StreamSettings},
+    },
     event::{OrgName, SinkName, StreamId},
     forwarder::Forwarder,
     health::Health,
@@ -27,10 +30,11 @@ use crate::{
         dead_letters::{DeadLetterError, DeadLetters},
         driver::{Driver, Shutdown, SinkParts, SinkState},
     },
-    source::{Poller, SPAN_MAX, gaps::Keeper},
+    source::{BackfillRequests, Collector, SPAN_MAX, gaps::Keeper, piece},
 };
 
-/// Ids are remembered for a window and its overlap and this much longer, so that a clock step does not send anything twice.
+/// Ids are remembered for the longest delay of reconcile, its piece, a window and its overlap, and this much longer, so that a clock step does not
+/// send anything twice.
 const IDS_REACH_MARGIN: Duration = Duration::from_secs(3_600);
 
 /// How long the admin endpoint may take to finish its answers at the end.
@@ -94,6 +98,7 @@ pub struct Running {
     journal: Arc<dyn Journal>,
     sinks: Vec<Arc<SinkState>>,
     sources: JoinSet<()>,
+    backfills: BTreeMap<StreamId, BackfillRequests>,
     drivers: JoinSet<()>,
     /// Cancelled when collection has ended: only then is there nothing to come that a driver would have to wait for.
     drain: CancellationToken,
@@ -136,6 +141,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let streams_len = streams.len();
     let forwarders = assembly::forwarders(&settings, &routes, &journal, &shared);
+    let streams: Vec<_> = streams.into_iter().map(|one| (one.requests(&journal, &shared), one)).collect();
+    let backfills = streams.iter().map(|(requests, one)| (one.stream.clone(), requests.clone())).collect();
     let sources = spawn_sources(streams, &forwarders, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listeners.address();
@@ -151,6 +158,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         journal,
         sinks: states,
         sources,
+        backfills,
         drivers,
         drain: shutdown.drain,
         services,
@@ -164,6 +172,11 @@ impl Running {
     /// Where the admin endpoint listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// The backfills on request of each stream.
+    pub fn backfills(&self) -> &BTreeMap<StreamId, BackfillRequests> {
+        &self.backfills
     }
 
     /// Sees the whole pipeline.
@@ -217,12 +230,18 @@ impl Running {
 
 /// How the journal of that configuration is opened, by the daemon or in its place.
 pub fn journal_options(settings: &Settings) -> Options {
-    let overlap = settings.orgs.iter().flat_map(|org| &org.streams).map(|stream| stream.overlap).max().unwrap_or_default();
-    Options {
-        dir: settings.state.dir.clone(),
-        bytes_max: settings.state.journal_bytes_max,
-        ids_reach: SPAN_MAX + overlap + IDS_REACH_MARGIN,
-    }
+    Options { dir: settings.state.dir.clone(), bytes_max: settings.state.journal_bytes_max, ids_reach: ids_reach(settings) }
+}
+
+/// How far behind the watermark ids are remembered until a stream's collector has said it more exactly, and how far back events without a time
+/// are compared.
+fn ids_reach(settings: &Settings) -> Duration {
+    let streams = settings.orgs.iter().flat_map(|org| &org.streams);
+    let reach = |stream: &StreamSettings| {
+        let latest = stream.reconcile.iter().map(|delay| *delay + piece(*delay, stream.poll_interval)).max();
+        latest.unwrap_or_default() + stream.overlap
+    };
+    streams.map(reach).max().unwrap_or_default() + SPAN_MAX + IDS_REACH_MARGIN
 }
 
 async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
@@ -233,14 +252,14 @@ async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError>
 }
 
 fn spawn_sources(
-    streams: Vec<Collected>,
+    streams: Vec<(BackfillRequests, Collected)>,
     forwarders: &BTreeMap<OrgName, Forwarder>,
     journal: &Arc<dyn Journal>,
     shared: &Shared,
     stop: &Stop,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for one in streams {
+    for (requests, one) in streams {
         if let Some(forwarder) = forwarders.get(&one.stream.org) {
             let (parts, draining) = (one.keeper_parts(journal.clone(), forwarder.clone(), shared), stop.draining());
             let make = move || Keeper::new(parts.clone()).run(draining.clone());
@@ -248,7 +267,7 @@ fn spawn_sources(
         }
         let (journal, context, draining) = (journal.clone(), shared.clone(), stop.draining());
         let name = format!("source {}", one.stream);
-        let make = move || Poller::new(one.poller_parts(journal.clone(), &context)).run(draining.clone());
+        let make = move || Collector::new(one.collector_parts(journal.clone(), requests.clone(), &context), draining.clone()).run();
         tasks.spawn(supervise(name, supervision(shared), stop.draining(), make));
     }
     tasks

@@ -12,34 +12,58 @@ use crate::{
 /// whole window again: ids are remembered for at least that long.
 pub const SPAN_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest window that repeated trouble shrinks to.
-const SPAN_MIN: Duration = Duration::from_secs(60);
+pub(super) const SPAN_MIN: Duration = Duration::from_secs(60);
 /// A stream begins this much inside of the retention, so that nothing falls off its end before the first window is fetched.
 const START_MARGIN: Duration = Duration::from_secs(300);
 /// A stream that begins now has no time to ask for yet: it asks for this much, so that a wrong token shows at once.
 const GLANCE: Duration = Duration::from_secs(1);
+/// After a longer absence live polling takes so much, or two intervals where they are longer, and leaves the rest to backfill: fresh events first.
+const LIVE_REACH_MIN: Duration = Duration::from_secs(3_600);
+/// Windows of the past are asked for with so much more at both ends: whether Miro takes the ends of a window as part of it is documented
+/// nowhere, and the others of its logs have whole seconds.
+const EDGE: Duration = Duration::from_secs(1);
 
 /// One window to fetch, and the part of it that is not covered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What Miro is asked for.
     pub window: TimeRange,
-    /// The newly covered part: it ends where the window ends.
+    /// The newly covered part: it ends where the window ends, or a little before.
     pub new: TimeRange,
 }
 
-/// Plans a stream's windows.
+impl Plan {
+    /// A window of the past that is not covered yet, with its edges; never before `floor`.
+    pub(super) fn past(part: TimeRange, floor: Timestamp) -> Self {
+        Self { window: range(part.from().minus(EDGE).max(floor).min(part.from()), part.to().plus(EDGE)), new: part }
+    }
+
+    /// The same for one that is covered: it adds nothing.
+    pub(super) fn again(part: TimeRange, floor: Timestamp) -> Self {
+        Self { new: range(part.to(), part.to()), ..Self::past(part, floor) }
+    }
+}
+
+/// Plans a stream's live windows, and knows where the stream begins.
 #[derive(Clone, Debug)]
 pub struct Planner {
     start: Start,
     overlap: Duration,
     retention: Duration,
+    live_reach: Duration,
     span: Duration,
 }
 
 impl Planner {
     /// A planner for that stream.
     pub fn new(settings: &StreamSettings) -> Self {
-        Self { start: settings.start, overlap: settings.overlap, retention: settings.retention, span: SPAN_MAX }
+        Self {
+            start: settings.start,
+            overlap: settings.overlap,
+            retention: settings.retention,
+            live_reach: LIVE_REACH_MIN.max(settings.poll_interval * 2),
+            span: SPAN_MAX,
+        }
     }
 
     /// Where the stream begins at its first run, held inside of Miro's retention.
@@ -62,13 +86,13 @@ impl Planner {
         now.minus(self.retention)
     }
 
-    /// The next window. Where everything up to `now` is covered it is the newest stretch once more, without a new part: only an answer of
-    /// Miro's says that there is nothing, and what time it is there.
-    pub fn next(&self, coverage: &Coverage, now: Timestamp) -> Plan {
-        let (new_from, to) = match self.first_missing(coverage, now) {
-            Some(missing) => (missing.from(), missing.to().min(missing.from().plus(self.span))),
-            None => (coverage.newest(), coverage.newest()),
-        };
+    /// The next live window: from where live collection stands on, which is never before `live_since`, the instant when the stream began.
+    /// Where everything up to `now` is covered it is the newest stretch once more, without a new part: only an answer of Miro's says that
+    /// there is nothing, and what time it is there.
+    pub fn live(&self, coverage: &Coverage, live_since: Timestamp, now: Timestamp) -> Plan {
+        let front = coverage.newest().max(live_since);
+        let new_from = if now.since(front) > self.live_reach { now.minus(self.live_reach) } else { front };
+        let to = now.min(new_from.plus(self.span)).max(new_from);
         let floor = self.cliff(now).max(coverage.origin());
         let from = new_from.minus(self.overlap).max(floor).min(new_from);
         let window_to = if from == to { to.plus(GLANCE) } else { to };
@@ -83,11 +107,6 @@ impl Planner {
     /// Back to the full length, after one that could.
     pub fn restore(&mut self) {
         self.span = SPAN_MAX;
-    }
-
-    fn first_missing(&self, coverage: &Coverage, now: Timestamp) -> Option<TimeRange> {
-        let floor = self.cliff(now).max(coverage.origin());
-        coverage.missing(TimeRange::new(floor, now)?).into_iter().next()
     }
 }
 
@@ -104,7 +123,7 @@ mod tests {
     const RETENTION: Duration = Duration::from_secs(90 * 24 * 3_600);
 
     fn planner(start: Start) -> Planner {
-        Planner { start, overlap: Duration::from_secs(900), retention: RETENTION, span: SPAN_MAX }
+        Planner { start, overlap: Duration::from_secs(900), retention: RETENTION, live_reach: HOUR, span: SPAN_MAX }
     }
 
     fn at(secs: u64) -> Timestamp {
@@ -121,7 +140,7 @@ mod tests {
         for (from, to) in covered {
             coverage.add(range(*from, *to)).expect("apart");
         }
-        let plan = planner(Start::Now).next(&coverage, at(now));
+        let plan = planner(Start::Now).live(&coverage, at(0), at(now));
         assert_eq!(plan.window, range(window.0, window.1), "window");
         assert_eq!(plan.new, range(new.0, new.1), "new part");
     }
@@ -142,13 +161,55 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_filled_before_anything_newer() {
-        check(&[(0, 3_600), (7_200, 9_000)], 9_600, (2_700, 7_200), (3_600, 7_200));
+    fn a_hole_does_not_hold_up_what_is_newer() {
+        check(&[(0, 3_600), (7_200, 9_000)], 9_600, (8_100, 9_600), (9_000, 9_600));
     }
 
     #[test]
-    fn a_long_absence_is_cut_into_days() {
-        check(&[(0, 3_600)], 400_000, (2_700, 3_600 + 86_400), (3_600, 3_600 + 86_400));
+    fn after_a_long_absence_the_newest_stretch_comes_first() {
+        check(&[(0, 3_600)], 400_000, (395_500, 400_000), (396_400, 400_000));
+        check(&[(0, 3_600)], 7_200, (2_700, 7_200), (3_600, 7_200));
+        let rarely = StreamSettings { poll_interval: HOUR * 20, ..settings() };
+        let mut coverage = Coverage::starting_at(at(0));
+        coverage.add(range(0, 3_600)).expect("new");
+        let plan = Planner::new(&rarely).live(&coverage, at(0), at(3_600).plus(HOUR * 30));
+        assert_eq!(
+            plan.new,
+            range(3_600, 3_600 + 86_400),
+            "within two intervals it is no absence, and still no window is longer than a day"
+        );
+    }
+
+    #[test]
+    fn a_stream_with_a_past_begins_to_listen_where_it_began() {
+        let mut coverage = Coverage::starting_at(at(0));
+        let plan = planner(Start::Now).live(&coverage, at(90_000), at(90_000));
+        assert_eq!((plan.window, plan.new), (range(89_100, 90_000), range(90_000, 90_000)));
+        coverage.add(range(80_000, 90_000)).expect("new");
+        assert_eq!(planner(Start::Now).live(&coverage, at(90_000), at(90_300)).new, range(90_000, 90_300));
+    }
+
+    #[test]
+    fn windows_of_the_past_have_edges_but_none_past_the_retention() {
+        let plan = Plan::past(range(10, 20), at(0));
+        assert_eq!((plan.window, plan.new), (range(9, 21), range(10, 20)));
+        assert_eq!(Plan::past(range(10, 20), at(10)).window, range(10, 21));
+        let again = Plan::again(range(10, 20), at(0));
+        assert_eq!((again.window, again.new), (range(9, 21), range(20, 20)));
+    }
+
+    fn settings() -> StreamSettings {
+        StreamSettings {
+            kind: crate::event::StreamKind::Audit,
+            auth: None,
+            poll_interval: Duration::from_secs(300),
+            start: Start::Now,
+            overlap: Duration::from_secs(900),
+            page_size: 500,
+            reconcile: Vec::new(),
+            retention: RETENTION,
+            heartbeat: None,
+        }
     }
 
     #[test]
@@ -160,11 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn time_past_the_retention_is_not_asked_for_and_stays_a_hole() {
+    fn time_past_the_retention_is_not_asked_for() {
         let now = at(0);
         let coverage = Coverage::starting_at(now.minus(RETENTION * 2));
-        let plan = planner(Start::Now).next(&coverage, now);
-        assert_eq!((plan.window.from(), plan.new.from()), (now.minus(RETENTION), now.minus(RETENTION)));
+        let plan = planner(Start::Now).live(&coverage, coverage.origin(), now);
+        assert_eq!(plan.new.from(), now.minus(HOUR));
+        let slow = Planner { live_reach: RETENTION * 2, ..planner(Start::Now) };
+        assert_eq!(slow.live(&coverage, coverage.origin(), now).window.from(), coverage.origin(), "and never later than its new part");
     }
 
     #[test]

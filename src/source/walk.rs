@@ -1,6 +1,6 @@
 //! One window, page by page: what each page proves to be collected, and whether the walk gets anywhere.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use crate::{
     coverage::Coverage,
@@ -38,9 +38,34 @@ pub(super) struct Walk {
     listed_at: Option<Timestamp>,
     /// What was covered before this walk began: an event inside of it turned up late.
     covered_before: Coverage,
-    /// Events older than this were there before collection began.
-    live_since: Timestamp,
+    /// How the window is looked at.
+    sight: Sight,
 }
+
+/// How a window is looked at: by that an event's origin is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sight {
+    /// The newest time. Events before `since` were there before collection began.
+    Live {
+        /// When the stream began.
+        since: Timestamp,
+    },
+    /// Time of the past, listed with its edges.
+    Past {
+        /// The time that is meant.
+        part: TimeRange,
+        /// From when on the ids of covered time are known.
+        ids_from: Timestamp,
+    },
+    /// Covered time once more, listed with its edges: what is new in it turned up late.
+    Again {
+        /// The time that is meant.
+        part: TimeRange,
+    },
+}
+
+/// Windows of the past show so much more than is meant: their edges, cut to what Miro takes.
+const BESIDE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -55,6 +80,8 @@ pub(super) struct Step {
     pub(super) events: Vec<(RawEvent, Origin)>,
     /// What it adds to the coverage.
     pub(super) coverage: CoverageChange,
+    /// Events that were left out.
+    pub(super) left_out: u64,
     /// Where the walk stands after it.
     pub(super) next: Next,
 }
@@ -71,7 +98,7 @@ pub(super) enum Next {
 }
 
 impl Walk {
-    pub(super) fn new(plan: Plan, covered_before: Coverage, live_since: Timestamp) -> Self {
+    pub(super) fn new(plan: Plan, covered_before: Coverage, sight: Sight) -> Self {
         Self {
             plan,
             cursor: None,
@@ -83,12 +110,16 @@ impl Walk {
             order: Order::Ascending,
             listed_at: None,
             covered_before,
-            live_since,
+            sight,
         }
     }
 
     pub(super) fn window(&self) -> TimeRange {
         self.plan.window
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        self.plan
     }
 
     pub(super) fn cursor(&self) -> Option<&Cursor> {
@@ -102,8 +133,10 @@ impl Walk {
         self.follow_order(&page.events);
         let next = self.follow_cursor(page.next, page.events.is_empty());
         let coverage = self.advance(next);
-        let events = page.events.into_iter().map(|event| with_origin(self, event)).collect();
-        Step { events, coverage, next }
+        let listed = page.events.len();
+        let events: Vec<_> =
+            page.events.into_iter().filter(|event| !self.is_left_out(event)).map(|event| with_origin(self, event)).collect();
+        Step { left_out: (listed - events.len()) as u64, events, coverage, next }
     }
 
     fn follow_order(&mut self, events: &[RawEvent]) {
@@ -145,11 +178,35 @@ impl Walk {
     }
 
     fn origin(&self, event: &RawEvent) -> Origin {
-        match event.time {
-            Some(time) if self.covered_before.contains(time) => Origin::Late,
-            Some(time) if time < self.live_since => Origin::Backfill,
-            _ => Origin::Live,
+        let is_covered = event.time.is_some_and(|time| self.covered_before.contains(time));
+        match (self.sight, event.time) {
+            (Sight::Again { .. }, _) => Origin::Late,
+            _ if is_covered => Origin::Late,
+            (Sight::Past { .. }, _) => Origin::Backfill,
+            (Sight::Live { since }, Some(time)) if time < since => Origin::Backfill,
+            (Sight::Live { .. }, _) => Origin::Live,
         }
+    }
+
+    /// Whether the event is somebody else's: one beside what is meant, in time that is not covered, belongs to whoever covers that, or to time
+    /// before the stream. One in covered time whose ids are no longer known was collected long ago.
+    fn is_left_out(&self, event: &RawEvent) -> bool {
+        let (part, ids_from) = match self.sight {
+            Sight::Live { .. } => return false,
+            Sight::Past { part, ids_from } => (part, ids_from),
+            Sight::Again { part } => (part, Timestamp::from_micros(i64::MIN)),
+        };
+        event.time.is_some_and(|time| {
+            let is_covered = self.covered_before.contains(time);
+            let near = part.from().minus(BESIDE_MAX) <= time && time < part.to().plus(BESIDE_MAX);
+            let is_beside = near && !part.contains(time);
+            (is_beside && !is_covered) || (is_covered && time < ids_from)
+        })
+    }
+
+    /// Up to where the new part is committed.
+    pub(super) fn frontier(&self) -> Timestamp {
+        self.frontier
     }
 }
 
@@ -192,7 +249,7 @@ mod tests {
     pub(super) fn walk() -> Walk {
         let mut covered = Coverage::starting_at(at(0));
         covered.add(range(0, 100)).expect("new");
-        Walk::new(Plan { window: range(85, 400), new: range(100, 400) }, covered, at(0))
+        Walk::new(Plan { window: range(85, 400), new: range(100, 400) }, covered, Sight::Live { since: at(0) })
     }
 
     #[test]
@@ -255,7 +312,7 @@ mod tests {
     fn nothing_is_covered_beyond_the_servers_own_time() {
         let mut covered = Coverage::starting_at(at(0));
         covered.add(range(0, 100)).expect("new");
-        let mut walk = Walk::new(Plan { window: range(85, 5_000), new: range(100, 5_000) }, covered, at(0));
+        let mut walk = Walk::new(Plan { window: range(85, 5_000), new: range(100, 5_000) }, covered, Sight::Live { since: at(0) });
         assert_eq!(walk.take(page(&[], None)).coverage, CoverageChange::Add(range(100, 1_000)));
     }
 
@@ -263,9 +320,34 @@ mod tests {
     fn what_turns_up_in_covered_time_is_late_and_what_was_there_before_is_backfill() {
         let mut covered = Coverage::starting_at(at(0));
         covered.add(range(0, 100)).expect("new");
-        let mut walk = Walk::new(Plan { window: range(85, 400), new: range(100, 400) }, covered, at(200));
-        let origins: Vec<_> = walk.take(page(&[99, 100, 199, 200], None)).events.into_iter().map(|(_, origin)| origin).collect();
-        assert_eq!(origins, [Origin::Late, Origin::Backfill, Origin::Backfill, Origin::Live]);
+        let origins = |sight| {
+            let mut walk = Walk::new(Plan { window: range(85, 400), new: range(100, 400) }, covered.clone(), sight);
+            walk.take(page(&[99, 100, 199, 200], None)).events.into_iter().map(|(_, origin)| origin).collect::<Vec<_>>()
+        };
+        use Origin::{Backfill, Late, Live};
+        assert_eq!(origins(Sight::Live { since: at(200) }), [Late, Backfill, Backfill, Live]);
+        let past = |ids_from| Sight::Past { part: range(100, 400), ids_from: at(ids_from) };
+        assert_eq!(origins(past(0)), [Late, Backfill, Backfill, Backfill]);
+        assert_eq!(origins(past(100)), [Backfill, Backfill, Backfill], "what nobody remembers is left out");
+        assert_eq!(origins(Sight::Again { part: range(50, 150) }), [Late; 4]);
+    }
+
+    #[test]
+    fn what_lies_beside_a_window_of_the_past_is_left_to_its_neighbours() {
+        let mut covered = Coverage::starting_at(at(0));
+        covered.add(range(0, 100)).expect("new");
+        covered.add(range(300, 310)).expect("new");
+        let times = |sight: Sight, window: TimeRange, listed: &[i64]| {
+            let mut walk = Walk::new(Plan { window, new: range(400, 400) }, covered.clone(), sight);
+            let step = walk.take(page(listed, None));
+            assert_eq!(step.left_out as usize + step.events.len(), listed.len());
+            step.events.iter().map(|(event, _)| event.time.map_or(0, |time| time.as_micros() / 1_000_000)).collect::<Vec<_>>()
+        };
+        let past = Sight::Past { part: range(200, 300), ids_from: at(0) };
+        assert_eq!(times(past, range(199, 301), &[199, 200, 299, 300, 301]), [200, 299, 300, 301], "covered time may show what is late");
+        assert_eq!(times(past, range(199, 301), &[50, 150, 250, 390]), [50, 150, 250, 390], "what is far off is nobody else's");
+        let again = Sight::Again { part: range(300, 310) };
+        assert_eq!(times(again, range(299, 311), &[299, 300, 309, 310, 311]), [300, 309], "holes are for backfill");
     }
 
     #[test]

@@ -1,113 +1,8 @@
-//! The loop against a scripted Miro and a journal in memory, on a clock that stands still until somebody waits.
+//! Live polling against a scripted Miro: what is asked when, and what becomes of each kind of answer. The other jobs never get one.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Mutex, PoisonError},
-};
-
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use std::{collections::VecDeque, sync::Mutex};
 
 use super::*;
-use crate::{
-    config::settings::Start,
-    event::{EventId, OrgName, Position, RawEvent, SinkName, StreamKind},
-    journal::{Backlog, Chunk, Read, Stats},
-    miro::{Cursor, QuotaReading},
-};
-
-const NOW_SECS: i64 = 1_700_000_000;
-
-#[derive(Debug, Default)]
-struct Books {
-    coverage: BTreeMap<StreamId, Coverage>,
-    state: BTreeMap<String, Vec<u8>>,
-    ids: BTreeSet<String>,
-    events: Vec<(String, Origin)>,
-    refusals: VecDeque<JournalError>,
-}
-
-#[derive(Debug)]
-struct MemoryJournal(Mutex<Books>, watch::Sender<Position>);
-
-impl MemoryJournal {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::default(), watch::channel(Position(0)).0))
-    }
-
-    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, commit: Commit) -> Result<Committed, JournalError> {
-        let mut books = self.books();
-        if let Some(refusal) = books.refusals.pop_front() {
-            return Err(refusal);
-        }
-        match commit.coverage {
-            CoverageChange::None => {}
-            CoverageChange::Begin(origin) => {
-                let before = books.coverage.insert(commit.stream.clone(), Coverage::starting_at(origin));
-                assert!(before.is_none(), "a stream begins once");
-            }
-            CoverageChange::Add(range) => books.coverage.get_mut(&commit.stream).expect("the stream has begun").add(range)?,
-        }
-        let mut fresh = Vec::new();
-        for (event, origin) in commit.events {
-            let id = event.id.as_str().to_owned();
-            let new = books.ids.insert(id.clone());
-            fresh.push(new);
-            if new {
-                books.events.push((id, origin));
-            }
-        }
-        let coverage = books.coverage[&commit.stream].clone();
-        Ok(Committed { fresh, head: Position(books.events.len() as u64), coverage })
-    }
-}
-
-type Answer<'a, T> = BoxFuture<'a, Result<T, JournalError>>;
-
-impl Journal for MemoryJournal {
-    fn commit(&self, commit: Commit) -> Answer<'_, Committed> {
-        Box::pin(std::future::ready(self.take(commit)))
-    }
-    fn coverage(&self, stream: &StreamId) -> Option<Coverage> {
-        self.books().coverage.get(stream).cloned()
-    }
-    fn read(&self, _: Read) -> Answer<'_, Chunk> {
-        unreachable!("a poller does not read")
-    }
-    fn subscribe(&self, _: Vec<(SinkName, StreamId)>) -> Answer<'_, ()> {
-        unreachable!("a poller does not subscribe")
-    }
-    fn acked(&self, _: &SinkName, _: &StreamId) -> Option<Position> {
-        unreachable!("a poller does not ask for acks")
-    }
-    fn ack<'a>(&'a self, _: &'a SinkName, _: &'a StreamId, _: Position) -> Answer<'a, ()> {
-        unreachable!("a poller does not ack")
-    }
-    fn backlog(&self, _: &SinkName, _: &StreamId) -> Backlog {
-        unreachable!("a poller does not ask for backlogs")
-    }
-    fn head(&self) -> watch::Receiver<Position> {
-        self.1.subscribe()
-    }
-    fn stats(&self) -> Stats {
-        Stats::default()
-    }
-    fn put_state<'a>(&'a self, key: &'a str, value: Vec<u8>) -> Answer<'a, ()> {
-        self.books().state.insert(key.to_owned(), value);
-        Box::pin(std::future::ready(Ok(())))
-    }
-    fn state(&self, key: &str) -> Option<Vec<u8>> {
-        self.books().state.get(key).cloned()
-    }
-    fn close(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
 
 /// What Miro answers next: a page of events at those seconds, or an error.
 #[derive(Debug)]
@@ -137,16 +32,11 @@ struct ScriptedMiro {
     clock_says: Option<Timestamp>,
 }
 
-fn secs(time: Timestamp) -> i64 {
-    time.as_micros() / 1_000_000 - NOW_SECS
-}
-
-fn at(secs: i64) -> Timestamp {
-    Timestamp::from_millis((NOW_SECS + secs) * 1_000)
-}
-
 impl Pages for ScriptedMiro {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, MiroError>> {
+        if request.priority != Priority::Live {
+            return Box::pin(std::future::pending());
+        }
         if request.limit == 1 {
             // The look at the clock, before a stream begins.
             let mut replies = self.replies.lock().expect("nobody panicked");
@@ -209,22 +99,23 @@ impl Outcome {
     }
 
     fn ranges(&self) -> Vec<(i64, i64)> {
-        self.journal
-            .coverage(&stream())
-            .expect("the stream has begun")
-            .ranges()
-            .iter()
-            .map(|range| (secs(range.from()), secs(range.to())))
-            .collect()
+        self.journal.ranges()
     }
 
     fn windows(&self) -> Vec<(i64, i64)> {
         self.asked.iter().map(|asked| asked.window).collect()
     }
+
+    fn row(&self) -> StreamHealth {
+        self.health.streams().remove(&stream()).expect("the stream is on the board")
+    }
 }
 
-fn stream() -> StreamId {
-    StreamId::new(OrgName::new("acme"), StreamKind::Audit)
+/// A journal in which the stream began so many seconds ago, with nothing collected since.
+fn begun(secs: i64) -> Arc<MemoryJournal> {
+    let journal = MemoryJournal::new();
+    journal.begin(at(-secs));
+    journal
 }
 
 async fn play(journal: Arc<MemoryJournal>, start: Start, replies: Vec<Reply>) -> Outcome {
@@ -240,27 +131,10 @@ async fn play_on(journal: Arc<MemoryJournal>, start: Start, replies: Vec<Reply>,
         stop: stop.clone(),
         clock_says,
     });
-    let (health, metrics) = (Health::new(), Metrics::new());
-    let poller = Poller::new(PollerParts {
-        stream: stream(),
-        settings: StreamSettings {
-            kind: StreamKind::Audit,
-            auth: None,
-            poll_interval: Duration::from_secs(300),
-            start,
-            overlap: Duration::from_secs(900),
-            page_size: 500,
-            reconcile: Vec::new(),
-            retention: Duration::from_secs(90 * 86_400),
-            heartbeat: None,
-        },
-        pages: miro.clone(),
-        journal: journal.clone(),
-        clock,
-        metrics: metrics.clone(),
-        health: health.clone(),
-    });
-    tokio::time::timeout(Duration::from_secs(86_400), poller.run(stop)).await.expect("the poller stops when it is told to");
+    let parts = parts(journal.clone(), miro.clone(), StreamSettings { start, ..settings() }, clock);
+    let (health, metrics) = (parts.health.clone(), parts.metrics.clone());
+    let collector = Collector::new(parts, stop);
+    tokio::time::timeout(Duration::from_secs(86_400), collector.run()).await.expect("the collector stops when it is told to");
     let asked = miro.asked.lock().expect("nobody panicked").clone();
     Outcome { asked, journal, health, metrics: metrics.render() }
 }
@@ -268,7 +142,7 @@ async fn play_on(journal: Arc<MemoryJournal>, start: Start, replies: Vec<Reply>,
 #[tokio::test(start_paused = true)]
 async fn each_poll_begins_an_overlap_before_the_watermark_and_sends_nothing_twice() {
     let replies = vec![Reply::Page(&[-3_000, -2_000], None), Reply::Page(&[-500, 100], None), Reply::Page(&[-500, 100, 400], None)];
-    let outcome = play(MemoryJournal::new(), Start::Ago(Duration::from_secs(3_600)), replies).await;
+    let outcome = play(begun(3_600), Start::Now, replies).await;
     assert_eq!(outcome.windows(), [(-3_600, 0), (-900, 300), (-600, 600), (-300, 900)]);
     assert_eq!(outcome.events(), ["e-3000", "e-2000", "e-500", "e100", "e400"]);
     assert_eq!(outcome.ranges(), [(-3_600, 600)]);
@@ -281,57 +155,52 @@ async fn each_poll_begins_an_overlap_before_the_watermark_and_sends_nothing_twic
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_in_mid_window_resumes_where_the_pages_were_committed() {
-    let journal = MemoryJournal::new();
-    let first = play(
-        journal.clone(),
-        Start::Ago(Duration::from_secs(7_200)),
-        vec![Reply::Page(&[-7_000, -5_000], Some("a")), Reply::Page(&[-4_000], Some("b"))],
-    )
-    .await;
-    assert_eq!(first.ranges(), [(-7_200, -5_000)], "what the second page has proven");
-    let second = play(journal, Start::Now, vec![Reply::Page(&[-4_000, -3_000], None)]).await;
-    assert_eq!(second.windows()[0], (-5_900, 0), "an overlap before what was committed, not from the start");
-    assert_eq!(second.events(), ["e-7000", "e-5000", "e-4000", "e-3000"]);
+    let journal = begun(3_600);
+    let first = play(journal.clone(), Start::Now, vec![Reply::Page(&[-3_400, -2_500], Some("a")), Reply::Page(&[-2_000], Some("b"))]).await;
+    assert_eq!(first.ranges(), [(-3_600, -2_500)], "what the second page has proven");
+    let second = play(journal, Start::Now, vec![Reply::Page(&[-2_000, -1_500], None)]).await;
+    assert_eq!(second.windows()[0], (-3_400, 0), "an overlap before what was committed, not from the start");
+    assert_eq!(second.events(), ["e-3400", "e-2500", "e-2000", "e-1500"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_cursor_restarts_the_window_from_what_is_committed() {
     let replies = vec![
-        Reply::Page(&[-7_000, -5_000], Some("a")),
-        Reply::Page(&[-4_000], Some("b")),
+        Reply::Page(&[-3_400, -2_500], Some("a")),
+        Reply::Page(&[-2_000], Some("b")),
         Reply::Error(MiroClass::CursorRejected),
-        Reply::Page(&[-5_000, -4_000, -100], None),
+        Reply::Page(&[-2_500, -2_000, -100], None),
     ];
-    let outcome = play(MemoryJournal::new(), Start::Ago(Duration::from_secs(7_200)), replies).await;
-    assert_eq!(outcome.windows()[..4], [(-7_200, 0), (-7_200, 0), (-7_200, 0), (-5_900, 0)]);
-    assert_eq!(outcome.events(), ["e-7000", "e-5000", "e-4000", "e-100"]);
-    assert_eq!(outcome.ranges()[0], (-7_200, 0));
+    let outcome = play(begun(3_600), Start::Now, replies).await;
+    assert_eq!(outcome.windows()[..4], [(-3_600, 0), (-3_600, 0), (-3_600, 0), (-3_400, 0)]);
+    assert_eq!(outcome.events(), ["e-3400", "e-2500", "e-2000", "e-100"]);
+    assert_eq!(outcome.ranges()[0], (-3_600, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_is_always_refused_does_not_loop_at_full_speed() {
     let mut replies = Vec::new();
     for _ in 0..12 {
-        replies.push(Reply::Page(&[-7_000], Some("a")));
+        replies.push(Reply::Page(&[-3_400], Some("a")));
         replies.push(Reply::Error(MiroClass::CursorRejected));
     }
-    let outcome = play(MemoryJournal::new(), Start::Ago(Duration::from_secs(7_200)), replies).await;
+    let outcome = play(begun(3_600), Start::Now, replies).await;
     let last = outcome.asked.last().expect("requests were made");
     assert!(last.at_secs >= 30, "the restarts take longer and longer: {} s for 12", last.at_secs);
-    assert!(last.window.1 - last.window.0 < 7_200, "and the window is smaller: {:?}", last.window);
+    assert!(last.window.1 - last.window.0 < 3_600, "and the window is smaller: {:?}", last.window);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_circle_of_cursors_is_noticed() {
     let replies = vec![
-        Reply::Page(&[-7_000], Some("a")),
-        Reply::Page(&[-6_000], Some("b")),
-        Reply::Page(&[-7_000], Some("a")),
-        Reply::Page(&[-6_000, -100], None),
+        Reply::Page(&[-3_400], Some("a")),
+        Reply::Page(&[-3_000], Some("b")),
+        Reply::Page(&[-3_400], Some("a")),
+        Reply::Page(&[-3_000, -100], None),
     ];
-    let outcome = play(MemoryJournal::new(), Start::Ago(Duration::from_secs(7_200)), replies).await;
+    let outcome = play(begun(3_600), Start::Now, replies).await;
     assert_eq!(outcome.asked[3].cursor, None, "the window begins anew");
-    assert_eq!(outcome.events(), ["e-7000", "e-6000", "e-100"]);
+    assert_eq!(outcome.events(), ["e-3400", "e-3000", "e-100"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,14 +209,13 @@ async fn a_throttle_waits_as_told_and_does_not_grow() {
     let outcome = play(MemoryJournal::new(), Start::Now, vec![throttled(), throttled(), throttled(), Reply::Page(&[], None)]).await;
     let times: Vec<_> = outcome.asked.iter().take(4).map(|asked| asked.at_secs).collect();
     assert_eq!(times, [0, 20, 40, 60]);
-    assert_eq!(outcome.health.streams().remove(&stream()).and_then(|row| row.fault), None);
+    assert_eq!(outcome.row().fault, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_throttle_says_why_nothing_is_collected() {
     let outcome = play(MemoryJournal::new(), Start::Now, vec![Reply::Error(MiroClass::Throttled(Some(Duration::from_secs(20))))]).await;
-    let row = outcome.health.streams().remove(&stream()).expect("the stream is on the board");
-    assert_eq!(row.fault.map(|fault| fault.class).as_deref(), Some("throttled"));
+    assert_eq!(outcome.row().fault.map(|fault| fault.class).as_deref(), Some("throttled"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,15 +234,14 @@ async fn a_refused_token_pauses_the_stream_shows_it_and_is_tried_again() {
         vec![Reply::Error(MiroClass::Auth), Reply::Error(MiroClass::Auth)],
     )
     .await;
-    let row = refused.health.streams().remove(&stream()).expect("the stream is on the board");
-    assert_eq!(row.fault.map(|fault| fault.class).as_deref(), Some("auth"));
+    assert_eq!(refused.row().fault.map(|fault| fault.class).as_deref(), Some("auth"));
     assert!(refused.asked[1].at_secs >= 15, "a dead token is not hammered: {} s", refused.asked[1].at_secs);
 
     let mended =
         play(MemoryJournal::new(), Start::Ago(Duration::from_secs(600)), vec![Reply::Error(MiroClass::Auth), Reply::Page(&[-100], None)])
             .await;
     assert_eq!(mended.events(), ["e-100"]);
-    assert_eq!(mended.health.streams().remove(&stream()).and_then(|row| row.fault), None);
+    assert_eq!(mended.row().fault, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -408,13 +275,13 @@ async fn what_was_there_before_collection_began_is_backfill() {
 #[tokio::test(start_paused = true)]
 async fn nothing_new_to_ask_for_is_no_success_without_an_answer() {
     // The clock was set back by a day after the first poll: everything up to "now" is covered, and Miro is asked all the same.
-    let journal = MemoryJournal::new();
-    play(journal.clone(), Start::Ago(Duration::from_secs(3_600)), vec![Reply::Page(&[-100], None)]).await;
+    let journal = begun(3_600);
+    play(journal.clone(), Start::Now, vec![Reply::Page(&[-100], None)]).await;
     let back = Clock::starting_at(at(-86_400));
     let outcome =
         play_on(journal, Start::Now, vec![Reply::Error(MiroClass::Retryable), Reply::Error(MiroClass::Retryable)], back, None).await;
     assert_eq!(outcome.windows()[0], (-900, 0), "the newest stretch is listed again");
-    assert_eq!(outcome.health.streams().remove(&stream()).and_then(|row| row.last_success), None);
+    assert_eq!(outcome.row().last_success, None);
 }
 
 #[tokio::test(start_paused = true)]
