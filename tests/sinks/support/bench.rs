@@ -122,7 +122,7 @@ impl Bench {
     }
 
     pub(crate) fn driver_of(&self, stream: StreamId) -> Driver {
-        let transform = TransformSettings { format: self.format, provenance: Provenance::On, filter: self.filter.clone() };
+        let transform = TransformSettings { filter: self.filter.clone(), ..TransformSettings::whole(self.format, Provenance::On) };
         Driver::new(self.state.clone(), self.journal.clone() as Arc<dyn Journal>, stream, transform)
     }
 
