@@ -101,14 +101,19 @@ fn what_is_wrong_in_redact_is_told_with_its_place() {
     );
     check(
         "redact = { drop = ['a'] }",
-        &["sinks.s.redact.drop[0]: needs a JSON pointer such as \"/createdBy/email\", with `*` for any member or element and `**` for any \
-           depth; found \"a\": it begins with `/`"],
+        &[
+            "sinks.s.redact.drop[0]: needs a JSON pointer such as \"/createdBy/email\", with `*` for any member or element and `**` for any \
+           depth; found \"a\": it begins with `/`",
+        ],
     );
     check(
         "redact = { hash = ['/a'] }",
         &["sinks.s.redact.hash: needs `key`: without one, whoever knows a name or an address can find out its pseudonym"],
     );
-    check("redact = { mask = ['/id'] }", &["sinks.s.redact.mask: holds \"/id\"; an event keeps its id, because receivers drop repeats by it"]);
+    check(
+        "redact = { mask = ['/id'] }",
+        &["sinks.s.redact.mask: holds \"/id\"; an event keeps its id, because receivers drop repeats by it"],
+    );
     check(
         "redact = { presets = ['ai_prompts'], ai_prompts = 'pass' }",
         &["sinks.s.redact.ai_prompts: says pass, and `presets` has ai_prompts; one of the two is meant"],

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use miro_siem::{
-    config::settings::{FilterSettings, Format, Provenance, RedactSettings, SinkKindSettings, SinkSettings, SyslogSettings, SyslogTransport, TlsSettings},
+    config::settings::{
+        FilterSettings, Format, Provenance, RedactSettings, SinkKindSettings, SinkSettings, SyslogSettings, SyslogTransport, TlsSettings,
+    },
     event::{Event, EventId, SinkName, StreamKind},
     sink::{ErrorClass, Receipt, Sink, Verdict, build, syslog::SyslogSink},
 };

@@ -183,7 +183,10 @@ impl<'e> Checker<'e> {
         };
         let function = named.iter().find(fits).ok_or_else(|| {
             let said: Vec<&str> = target.iter().chain(&found).map(|kind| kind.described()).collect();
-            Fault::new(node, format!("`{name}` cannot be called with {}", if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }))
+            Fault::new(
+                node,
+                format!("`{name}` cannot be called with {}", if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }),
+            )
         })?;
         if name == "matches" {
             check_pattern(node, arguments)?;
@@ -193,7 +196,10 @@ impl<'e> Checker<'e> {
 
     fn type_of_macro(&mut self, node: &'e IdedExpr, comprehension: &'e ComprehensionExpr) -> Typed {
         if !self.macros.is_empty() {
-            return Err(Fault::new(node, "a macro cannot stand in another one: the time that it takes would not be bounded by the event's size"));
+            return Err(Fault::new(
+                node,
+                "a macro cannot stand in another one: the time that it takes would not be bounded by the event's size",
+            ));
         }
         let range = self.type_of(&comprehension.iter_range)?;
         if !range.may_be_any(&[Type::List, Type::Map]) {

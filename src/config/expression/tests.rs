@@ -36,7 +36,10 @@ fn expressions_that_make_sense_are_taken() {
 #[test]
 fn what_is_wrong_is_told_with_its_position() {
     wrong("evnt.event == 'x'", "line 1, column 1: unknown variable \"evnt\"; did you mean \"event\"?");
-    wrong("event.a == 'x' && nobody", "line 1, column 19: unknown variable \"nobody\"; the variables are event, stream, org, late, backfill");
+    wrong(
+        "event.a == 'x' && nobody",
+        "line 1, column 19: unknown variable \"nobody\"; the variables are event, stream, org, late, backfill",
+    );
     wrong("true &&\n  'é' == strem", "line 2, column 10: unknown variable \"strem\"; did you mean \"stream\"?");
     wrong("event.event.startWith('x')", "line 1, column 22: unknown function \"startWith\"; did you mean \"startsWith\"?");
     wrong("event.event == ", "line 1, column ");

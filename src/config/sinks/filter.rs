@@ -107,7 +107,8 @@ impl Value for FilterSettings {
             let about = ["events", "categories", "actors", "boards", "teams"].into_iter().find(|about| *about == name)?;
             Some(format!("unknown key; include_{about} and exclude_{about} are meant, or one of them"))
         });
-        let events = |key: &Patterns<EventPattern>| table.take(key).map(|patterns| patterns.into_iter().map(|EventPattern(text)| text).collect());
+        let events =
+            |key: &Patterns<EventPattern>| table.take(key).map(|patterns| patterns.into_iter().map(|EventPattern(text)| text).collect());
         let texts = |key: &Patterns<Pattern>| table.take(key).map(|patterns| patterns.into_iter().map(|Pattern(text)| text).collect());
         // Every key is read before the first fault counts, so that all of them are told.
         let (include_events, exclude_events) = (events(&INCLUDE_EVENTS), events(&EXCLUDE_EVENTS));

@@ -95,8 +95,7 @@ fn rules(at: &At<'_>, node: &Node) -> Result<RedactRules, Faulty> {
     let table = Table::of_keys(at.clone(), node, KEYS)?;
     let (presets, ai_prompts, key) = (table.take(&PRESETS), table.take(&AI_PROMPTS), table.take(&REDACT_KEY));
     let (drop, mask, hash, keep) = (table.take(&DROP), table.take(&MASK), table.take(&HASH), table.take(&KEEP));
-    let rules =
-        RedactRules { presets: presets?, ai_prompts: ai_prompts?, drop: drop?, mask: mask?, hash: hash?, keep: keep?, key: key? };
+    let rules = RedactRules { presets: presets?, ai_prompts: ai_prompts?, drop: drop?, mask: mask?, hash: hash?, keep: keep?, key: key? };
     let named = [(DROP.name, &rules.drop), (MASK.name, &rules.mask), (HASH.name, &rules.hash)];
     let mut checked = named.into_iter().try_for_each(|(name, pointers)| refuse_id(&table, name, pointers));
     if !rules.hash.is_empty() && rules.key.is_none() {

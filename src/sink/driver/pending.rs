@@ -213,14 +213,10 @@ mod tests {
             pending.payloads().extend_from_slice(raw.as_bytes());
             let now = Timestamp::from_millis(0);
             let id = EventId::new(raw.clone());
-            pending.push(Event {
-                position: Position(position),
-                id,
-                time: None,
-                collected_at: now,
-                origin: Origin::Live,
-                raw: Bytes::from(raw),
-            }, None);
+            pending.push(
+                Event { position: Position(position), id, time: None, collected_at: now, origin: Origin::Live, raw: Bytes::from(raw) },
+                None,
+            );
         }
         pending
     }

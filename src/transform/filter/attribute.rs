@@ -47,7 +47,7 @@ impl Attribute {
             (Self::Board, StreamKind::Content) => texts(members, &["contentId"]),
             (Self::Board, StreamKind::Ai) => board_of_ai(members),
             (Self::Team, StreamKind::Audit) => inside(members, &["context", "team"], &["id", "name"]),
-            (Self::Team, StreamKind::Content | StreamKind::Ai) | (_, StreamKind::Licenses) => Found::Foreign,
+            (Self::Team, StreamKind::Content | StreamKind::Ai) | (_, StreamKind::Licenses | StreamKind::Forwarder) => Found::Foreign,
         }
     }
 }

@@ -19,8 +19,8 @@
 //! value of another type than Miro documents, or one that stands twice; a record whose id or time could not be read; and an event on
 //! which the expression fails. The last is told to the caller, who counts it.
 //!
-//! What is not one of Miro's three logs is taken always: what this program has to say about its own work is not what a filter of Miro's
-//! events is about. `streams` decides whether a sink gets it.
+//! What is not one of Miro's three logs is taken always. Events of our own are asked for by a key of their own, and of all this only
+//! `exclude_events` is about them.
 
 use std::borrow::Cow;
 
@@ -71,9 +71,11 @@ impl Filter {
     /// From the settings, for events of that stream.
     pub fn new(settings: &FilterSettings, stream: &StreamId) -> Self {
         let kind = stream.kind;
-        if !is_log(kind) {
-            return Self { lists: Vec::new(), expression: None, kind };
-        }
+        let own = FilterSettings {
+            exclude_events: if kind == StreamKind::Forwarder { settings.exclude_events.clone() } else { Vec::new() },
+            ..FilterSettings::default()
+        };
+        let settings = if is_log(kind) { settings } else { &own };
         let lists = [
             (Attribute::Event, &settings.include_events, &settings.exclude_events),
             (Attribute::Category, &settings.include_categories, &settings.exclude_categories),

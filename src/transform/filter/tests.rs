@@ -46,7 +46,8 @@ fn includes_and_excludes_decide_by_any_name() {
     let deleted = r#"{"actionType":"delete","itemType":"widget","event":"board_opened"}"#;
     check(&names(&["delete"], &["board_*"]), StreamKind::Content, deleted, true);
     check(&names(&[], &["widget.*"]), StreamKind::Content, deleted, false);
-    let (old, new) = (r#"{"logType":"request","aiFeatureName":"ai_generate"}"#, r#"{"eventType":"model_invocation","surface":"ai_generate"}"#);
+    let (old, new) =
+        (r#"{"logType":"request","aiFeatureName":"ai_generate"}"#, r#"{"eventType":"model_invocation","surface":"ai_generate"}"#);
     check(&names(&["request"], &[]), StreamKind::Ai, old, true);
     check(&names(&["request"], &[]), StreamKind::Ai, new, false);
     check(&names(&["ai_*"], &[]), StreamKind::Ai, new, true);
@@ -73,8 +74,11 @@ fn what_has_no_readable_name_is_never_left_out() {
 
 #[test]
 fn categories_are_what_each_stream_has_of_them() {
-    let settings =
-        FilterSettings { include_categories: owned(&["boards", "widget", "ai_*"]), exclude_categories: owned(&["ai_x"]), ..FilterSettings::default() };
+    let settings = FilterSettings {
+        include_categories: owned(&["boards", "widget", "ai_*"]),
+        exclude_categories: owned(&["ai_x"]),
+        ..FilterSettings::default()
+    };
     check(&settings, StreamKind::Audit, r#"{"category":"boards"}"#, true);
     check(&settings, StreamKind::Audit, r#"{"category":"authentication"}"#, false);
     check(&settings, StreamKind::Audit, r#"{"event":"old"}"#, false);
@@ -135,6 +139,9 @@ fn teams_are_asked_for_where_there_are_any() {
 fn what_is_not_one_of_miros_logs_is_taken_always() {
     let nothing = FilterSettings { cel: Some(Expression::parse("false").expect("an expression")), ..names(&["nothing"], &["*"]) };
     check(&nothing, StreamKind::Licenses, r#"{"event":"x"}"#, true);
+    let board = FilterSettings { include_teams: owned(&["x"]), cel: nothing.cel.clone(), ..names(&["board_*"], &["miro_siem.heart*"]) };
+    check(&board, StreamKind::Forwarder, r#"{"event":"miro_siem.gap_opened"}"#, true);
+    check(&board, StreamKind::Forwarder, r#"{"event":"miro_siem.heartbeat"}"#, false);
     check(&nothing, StreamKind::Audit, r#"{"event":"x"}"#, false);
 }
 

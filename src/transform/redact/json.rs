@@ -198,14 +198,7 @@ mod tests {
 
     #[test]
     fn values_end_where_they_end() {
-        for (json, end) in [
-            (r#"{"a":"}\"]","b":[{}]},"#, 21),
-            ("12e3]", 4),
-            ("null", 4),
-            (r#""a\\","#, 5),
-            ("[[],[]] ", 7),
-            ("-1 ", 2),
-        ] {
+        for (json, end) in [(r#"{"a":"}\"]","b":[{}]},"#, 21), ("12e3]", 4), ("null", 4), (r#""a\\","#, 5), ("[[],[]] ", 7), ("-1 ", 2)] {
             assert_eq!(skip_value(json.as_bytes(), 0), end, "{json}");
         }
     }

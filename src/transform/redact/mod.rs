@@ -17,7 +17,7 @@
 //! # What it does not do
 //!
 //! It does not touch what travels beside the event: the stable id (Miro's, or a digest of the bytes of a record without one), the time,
-//! the organisation's name. Names of members are not rewritten, only left out together with their values. It finds nothing by itself in
+//! the organisation's name; nor events of our own, which are about collection and nobody's. Names of members are not rewritten, only left out together with their values. It finds nothing by itself in
 //! the text that people write: a preset takes such text as a whole.
 
 use std::sync::Arc;
@@ -80,20 +80,17 @@ impl Redaction {
     /// For one stream.
     pub fn for_stream(&self, kind: StreamKind) -> Redactor {
         let rules = match &self.settings {
-            RedactSettings::None => Rules::new(),
-            RedactSettings::Rules(settings) => self.rules(settings, kind),
+            RedactSettings::Rules(settings) if kind != StreamKind::Forwarder => self.rules(settings, kind),
+            RedactSettings::Rules(_) | RedactSettings::None => Rules::new(),
         };
         Redactor { rules: (!rules.is_empty()).then(|| Arc::new(rules)), pseudonyms: self.pseudonyms.clone(), walk: Walk::default() }
     }
 
     fn rules(&self, settings: &RedactRules, kind: StreamKind) -> Rules {
         let mut rules = Rules::new();
-        for (pointers, effect) in [
-            (&settings.drop, Effect::Drop),
-            (&settings.mask, Effect::Mask),
-            (&settings.hash, Effect::Hash),
-            (&settings.keep, Effect::Keep),
-        ] {
+        for (pointers, effect) in
+            [(&settings.drop, Effect::Drop), (&settings.mask, Effect::Mask), (&settings.hash, Effect::Hash), (&settings.keep, Effect::Keep)]
+        {
             pointers.iter().for_each(|pointer| rules.add(pointer, effect));
         }
         let personal = if self.pseudonyms.is_some() { Effect::PresetHash } else { Effect::PresetMask };

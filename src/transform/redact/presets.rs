@@ -98,7 +98,7 @@ pub(super) fn replaced(preset: RedactPreset, kind: StreamKind) -> &'static [&'st
         (RedactPreset::PersonalData, StreamKind::Content) => CONTENT_PERSONAL,
         (RedactPreset::PersonalData, StreamKind::Ai) => AI_PERSONAL,
         (RedactPreset::PersonalData, StreamKind::Licenses) => LICENSES_PERSONAL,
-        (RedactPreset::ContentText | RedactPreset::AiPrompts, _) => &[],
+        (RedactPreset::ContentText | RedactPreset::AiPrompts, _) | (RedactPreset::PersonalData, StreamKind::Forwarder) => &[],
     }
 }
 

@@ -8,11 +8,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 use super::super::raw::push_hex;
-use crate::config::{
-    Secret,
-    secret::SecretError,
-    settings::REDACT_KEY_BYTES_MIN as KEY_BYTES_MIN,
-};
+use crate::config::{Secret, secret::SecretError, settings::REDACT_KEY_BYTES_MIN as KEY_BYTES_MIN};
 
 /// Of the 32 bytes of an HMAC-SHA-256. Among ten thousand million values, two have the same 16 bytes with a probability of less
 /// than one in 10^18.

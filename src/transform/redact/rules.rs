@@ -71,7 +71,9 @@ impl Rules {
 
     /// Whether all that it says is what to keep.
     pub(super) fn does_nothing(&self) -> bool {
-        let changes = |node: &Node| node.closed || node.text_is_masked || node.effect.is_some_and(|effect| !matches!(effect, Effect::Keep | Effect::PresetKeep));
+        let changes = |node: &Node| {
+            node.closed || node.text_is_masked || node.effect.is_some_and(|effect| !matches!(effect, Effect::Keep | Effect::PresetKeep))
+        };
         !self.nodes.iter().any(changes)
     }
 

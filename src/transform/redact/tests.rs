@@ -63,6 +63,13 @@ fn an_event_that_no_rule_changes_is_not_copied() {
 }
 
 #[test]
+fn events_of_our_own_are_not_touched() {
+    let raw = r#"{"event":"miro_siem.gap_opened","object":{"name":"audit"}}"#;
+    let rules = RedactRules { presets: RedactPreset::ALL.to_vec(), ..masked(&["/**/name"]) };
+    assert_eq!(left(rules, StreamKind::Forwarder, raw), raw);
+}
+
+#[test]
 fn dropped_members_take_their_commas_along() {
     for (rules, expected) in [
         (dropped(&["/a"]), r#"{ "b" : 2 , "c":3 }"#),
@@ -83,7 +90,11 @@ fn dropped_members_take_their_commas_along() {
 
 #[test]
 fn a_name_is_the_same_name_however_it_is_spelled_or_doubled() {
-    check(masked(&["/email"]), r#"{"\u0065mail":"a","email":"b","e\u006Dail":["c"]}"#, r#"{"\u0065mail":"[redacted]","email":"[redacted]","e\u006Dail":"[redacted]"}"#);
+    check(
+        masked(&["/email"]),
+        r#"{"\u0065mail":"a","email":"b","e\u006Dail":["c"]}"#,
+        r#"{"\u0065mail":"[redacted]","email":"[redacted]","e\u006Dail":"[redacted]"}"#,
+    );
     check(masked(&["/a~1b"]), r#"{"a\/b":"x","a~1b":"y"}"#, r#"{"a\/b":"[redacted]","a~1b":"y"}"#);
     check(masked(&["/🚀"]), r#"{"\ud83d\ude80":"x"}"#, r#"{"\ud83d\ude80":"[redacted]"}"#);
     check(masked(&["/"]), r#"{"":"x"}"#, r#"{"":"[redacted]"}"#);
@@ -92,9 +103,21 @@ fn a_name_is_the_same_name_however_it_is_spelled_or_doubled() {
 
 #[test]
 fn wildcards_reach_members_elements_and_any_depth() {
-    check(masked(&["/a/*/b"]), r#"{"a":{"x":{"b":"1"},"b":"2","y":[{"b":"3"}]}}"#, r#"{"a":{"x":{"b":"[redacted]"},"b":"2","y":[{"b":"3"}]}}"#);
-    check(masked(&["/**/b"]), r#"{"b":"1","a":[{"b":"2"},[[{"b":{"b":"3"}}]]]}"#, r#"{"b":"[redacted]","a":[{"b":"[redacted]"},[[{"b":"[redacted]"}]]]}"#);
-    check(masked(&["/a/**/b/c"]), r#"{"b":{"c":"0"},"a":{"b":{"c":"1"},"x":{"b":{"c":"2","d":"3"}}}}"#, r#"{"b":{"c":"0"},"a":{"b":{"c":"[redacted]"},"x":{"b":{"c":"[redacted]","d":"3"}}}}"#);
+    check(
+        masked(&["/a/*/b"]),
+        r#"{"a":{"x":{"b":"1"},"b":"2","y":[{"b":"3"}]}}"#,
+        r#"{"a":{"x":{"b":"[redacted]"},"b":"2","y":[{"b":"3"}]}}"#,
+    );
+    check(
+        masked(&["/**/b"]),
+        r#"{"b":"1","a":[{"b":"2"},[[{"b":{"b":"3"}}]]]}"#,
+        r#"{"b":"[redacted]","a":[{"b":"[redacted]"},[[{"b":"[redacted]"}]]]}"#,
+    );
+    check(
+        masked(&["/a/**/b/c"]),
+        r#"{"b":{"c":"0"},"a":{"b":{"c":"1"},"x":{"b":{"c":"2","d":"3"}}}}"#,
+        r#"{"b":{"c":"0"},"a":{"b":{"c":"[redacted]"},"x":{"b":{"c":"[redacted]","d":"3"}}}}"#,
+    );
     check(masked(&["/l/1"]), r#"{"l":["a","b"]}"#, r#"{"l":["a","[redacted]"]}"#);
     check(masked(&["/l/1"]), r#"{"l":{"1":"b"}}"#, r#"{"l":{"1":"[redacted]"}}"#);
 }
@@ -107,8 +130,16 @@ fn an_event_keeps_its_id_whatever_a_wildcard_says() {
 
 #[test]
 fn a_text_that_holds_json_is_looked_into() {
-    check(masked(&["/details/email"]), r#"{"details":"{\"email\":\"jo\",\"n\":1}"}"#, r#"{"details":"{\"email\":\"[redacted]\",\"n\":1}"}"#);
-    check(masked(&["/d/email"]), r#"{"d":" \u007b\"\u0065mail\":\"a\\\"b\",\"\\u00e9\":\"\u00e9\"}"}"#, r#"{"d":" \u007b\"\u0065mail\":\"[redacted]\",\"\\u00e9\":\"\u00e9\"}"}"#);
+    check(
+        masked(&["/details/email"]),
+        r#"{"details":"{\"email\":\"jo\",\"n\":1}"}"#,
+        r#"{"details":"{\"email\":\"[redacted]\",\"n\":1}"}"#,
+    );
+    check(
+        masked(&["/d/email"]),
+        r#"{"d":" \u007b\"\u0065mail\":\"a\\\"b\",\"\\u00e9\":\"\u00e9\"}"}"#,
+        r#"{"d":" \u007b\"\u0065mail\":\"[redacted]\",\"\\u00e9\":\"\u00e9\"}"}"#,
+    );
     check(dropped(&["/d/a"]), r#"{"d":"{\"a\":1,\"b\":2}"}"#, r#"{"d":"{\"b\":2}"}"#);
     check(masked(&["/d/x/y"]), r#"{"d":{"x":"{\"y\":\"{\\\"z\\\":1}\"}"}}"#, r#"{"d":{"x":"{\"y\":\"[redacted]\"}"}}"#);
     check(masked(&["/d/x/y"]), r#"{"d":"{\"x\":\"{\\\"y\\\":\\\"z\\\"}\"}"}"#, r#"{"d":"{\"x\":\"{\\\"y\\\":\\\"[redacted]\\\"}\"}"}"#);
@@ -119,7 +150,9 @@ fn a_text_that_holds_json_is_looked_into() {
 
 #[test]
 fn a_text_that_begins_as_json_and_is_broken_is_taken_out_as_a_whole() {
-    for text in [r#"{\"email\":\"jo@ex"#, r#"{\"email\":\"jo\"} and more"#, r#"[{\"email\":\"jo\"}"#, r#"{"#, r#"{ \n\"a\":1}\n{\"email\":\"jo\"}"#] {
+    for text in
+        [r#"{\"email\":\"jo@ex"#, r#"{\"email\":\"jo\"} and more"#, r#"[{\"email\":\"jo\"}"#, r#"{"#, r#"{ \n\"a\":1}\n{\"email\":\"jo\"}"#]
+    {
         check(masked(&["/d/email"]), &format!(r#"{{"d":"{text}"}}"#), r#"{"d":"[redacted]"}"#);
     }
     for text in ["[Draft] plan", "{jo}", "plain", "\\\"quoted", "[]", "{}", "[1]", ""] {
@@ -147,7 +180,11 @@ fn the_stricter_of_what_is_written_counts_and_goes_before_the_presets() {
     let all = |text: &str| RedactRules { drop: pointers(&[text]), mask: pointers(&["/x", "/y"]), ..hashed(&["/x", "/y", "/z"]) };
     let result = left(all("/x"), StreamKind::Audit, r#"{"x":"1","y":"2","z":"3"}"#);
     assert!(result.starts_with(r#"{"y":"[redacted]","z":"hmac-"#), "{result}");
-    let personal = RedactRules { presets: vec![RedactPreset::PersonalData], keep: pointers(&["/object/name", "/context"]), ..dropped(&["/createdBy/email"]) };
+    let personal = RedactRules {
+        presets: vec![RedactPreset::PersonalData],
+        keep: pointers(&["/object/name", "/context"]),
+        ..dropped(&["/createdBy/email"])
+    };
     check(
         personal,
         r#"{"createdBy":{"id":"1","email":"a","name":"b"},"object":{"name":"c"},"context":{"ip":"d"}}"#,
@@ -157,7 +194,11 @@ fn the_stricter_of_what_is_written_counts_and_goes_before_the_presets() {
 
 #[test]
 fn null_stays_and_everything_else_is_masked_whatever_it_is() {
-    check(masked(&["/*"]), r#"{"a":null,"b":true,"c":-1.5e3,"d":{"x":[]},"e":[1],"f":""}"#, r#"{"a":null,"b":"[redacted]","c":"[redacted]","d":"[redacted]","e":"[redacted]","f":"[redacted]"}"#);
+    check(
+        masked(&["/*"]),
+        r#"{"a":null,"b":true,"c":-1.5e3,"d":{"x":[]},"e":[1],"f":""}"#,
+        r#"{"a":null,"b":"[redacted]","c":"[redacted]","d":"[redacted]","e":"[redacted]","f":"[redacted]"}"#,
+    );
     check(dropped(&["/a"]), r#"{"a":null,"b":1}"#, r#"{"b":1}"#);
 }
 
@@ -166,7 +207,10 @@ fn a_pseudonym_depends_on_the_text_and_the_key_and_on_nothing_else() {
     // printf 'jo@example.com' | openssl dgst -sha256 -hmac 'a key of more than 16 bytes', the first 32 digits.
     let pseudonym = "hmac-9f57920f49dc04f073f2d1f94f17b89f";
     let result = left(hashed(&["/*"]), StreamKind::Audit, r#"{"a":"jo@example.com","b":"jo\u0040example.com","c":"Jo@example.com"}"#);
-    assert!(result.starts_with(&format!(r#"{{"a":"{pseudonym}","b":"{pseudonym}","c":"hmac-"#)) && result.matches(pseudonym).count() == 2, "{result}");
+    assert!(
+        result.starts_with(&format!(r#"{{"a":"{pseudonym}","b":"{pseudonym}","c":"hmac-"#)) && result.matches(pseudonym).count() == 2,
+        "{result}"
+    );
     let result = left(hashed(&["/*"]), StreamKind::Content, r#"{"a":17,"b":"17","d":"{\"x\":1}","e":null}"#);
     let value: serde_json::Value = serde_json::from_str(&result).expect("JSON");
     assert_eq!((&value["a"], &value["e"]), (&value["b"], &serde_json::Value::Null));
@@ -187,7 +231,8 @@ fn a_key_that_is_too_short_or_missing_is_refused_and_never_shown() {
 #[test]
 fn a_record_that_is_no_object_leaves_as_a_stub_where_there_are_rules() {
     let stub = r#"{"id":"e#1","undecodable":true,"redacted":"the record is no JSON object"}"#;
-    for raw in ["null", "[{\"email\":\"jo\"}]", "\"jo\"", "17", "{\"email\":\"jo\"", "", "{\"email\":\"jo\"} x", "\u{0}", "{'email':'jo'}"] {
+    for raw in ["null", "[{\"email\":\"jo\"}]", "\"jo\"", "17", "{\"email\":\"jo\"", "", "{\"email\":\"jo\"} x", "\u{0}", "{'email':'jo'}"]
+    {
         check(masked(&["/email"]), raw, stub);
         assert_eq!(left(RedactRules::default(), StreamKind::Ai, raw), stub);
         check(RedactRules::default(), raw, raw);
@@ -202,7 +247,10 @@ fn prompts_of_both_generations_are_masked_unless_something_says_otherwise() {
     let old = r#"{"id":"1","createdAt":"c","storedAt":"s","sessionId":"i","messageId":"m","object":{"id":"b","type":"board"},"aiFeatureName":"f","actor":{"id":"2","email":"e","name":"n"},"logType":"request","details":{"text":"{\"text\":\"secret\"}"}}"#;
     check_ai(RedactRules::default(), old, &old.replace(r#""{\"text\":\"secret\"}""#, r#""[redacted]""#));
     let new = r#"{"id":"1","surface":"f","eventType":"model_invocation","session":{"id":"i","parentSessionId":null},"turnId":"t","object":{"id":"b","name":"Plan"},"model":{"name":"m","provider":"p","platform":"c","byoai":false},"tool":{"name":"x","type":"y"},"details":{"status":"success","modelCallId":"c","tokens":9007199254740993,"arguments":{"query":"secret"},"result":["secret"],"content":[{"type":"text","role":"user","text":"secret"}]}}"#;
-    let expected = new.replace(r#"{"query":"secret"}"#, r#""[redacted]""#).replace(r#"["secret"]"#, r#""[redacted]""#).replace(r#""secret""#, r#""[redacted]""#);
+    let expected = new
+        .replace(r#"{"query":"secret"}"#, r#""[redacted]""#)
+        .replace(r#"["secret"]"#, r#""[redacted]""#)
+        .replace(r#""secret""#, r#""[redacted]""#);
     check_ai(RedactRules::default(), new, &expected);
     check_ai(RedactRules { ai_prompts: AiPrompts::Pass, ..RedactRules::default() }, new, new);
     check_ai(RedactRules { keep: pointers(&["/details"]), ..RedactRules::default() }, new, new);
@@ -216,9 +264,21 @@ fn check_ai(rules: RedactRules, raw: &str, expected: &str) {
 
 #[test]
 fn what_is_new_in_ai_logs_is_taken_for_a_prompt() {
-    check_ai(RedactRules::default(), r#"{"id":"1","prompt":"secret","n":1,"x":{"secret":1},"y":["secret"]}"#, r#"{"id":"1","prompt":"[redacted]","n":1,"x":"[redacted]","y":"[redacted]"}"#);
-    check_ai(RedactRules::default(), r#"{"actor":{"name":{"secret":1}},"surface":["secret"],"details":"secret","tool":"secret"}"#, r#"{"actor":{"name":"[redacted]"},"surface":"[redacted]","details":"[redacted]","tool":"[redacted]"}"#);
-    check_ai(RedactRules::default(), r#"{"details":"{\"status\":\"ok\",\"text\":\"secret\"}"}"#, r#"{"details":"{\"status\":\"ok\",\"text\":\"[redacted]\"}"}"#);
+    check_ai(
+        RedactRules::default(),
+        r#"{"id":"1","prompt":"secret","n":1,"x":{"secret":1},"y":["secret"]}"#,
+        r#"{"id":"1","prompt":"[redacted]","n":1,"x":"[redacted]","y":"[redacted]"}"#,
+    );
+    check_ai(
+        RedactRules::default(),
+        r#"{"actor":{"name":{"secret":1}},"surface":["secret"],"details":"secret","tool":"secret"}"#,
+        r#"{"actor":{"name":"[redacted]"},"surface":"[redacted]","details":"[redacted]","tool":"[redacted]"}"#,
+    );
+    check_ai(
+        RedactRules::default(),
+        r#"{"details":"{\"status\":\"ok\",\"text\":\"secret\"}"}"#,
+        r#"{"details":"{\"status\":\"ok\",\"text\":\"[redacted]\"}"}"#,
+    );
 }
 
 #[test]

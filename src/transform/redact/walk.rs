@@ -142,7 +142,7 @@ impl Walker<'_> {
         };
         let place = Place { nodes: since..self.walk.nodes.len(), ..around.clone() };
         // Receivers drop repeats by the id; a wildcard does not mean it.
-        let is_kept = is_id && !matches!(json[value], b'{' | b'[');
+        let is_kept = is_id && is_one_value(json, value);
         let decision = if is_kept { Decision::Copy } else { self.decide(json, value, &place) };
         if let Some(part) = removal.next(start, matches!(decision, Decision::Drop)) {
             self.remove(part);
@@ -167,7 +167,6 @@ impl Walker<'_> {
 
     fn decide(&self, json: &[u8], at: usize, place: &Place) -> Decision {
         let first = json[at];
-        let is_container = matches!(first, b'{' | b'[');
         let effect = self.walk.nodes[place.nodes.clone()].iter().filter_map(|node| self.rules.node(*node).effect).min();
         match effect {
             Some(Effect::Drop) => return Decision::Drop,
@@ -177,7 +176,7 @@ impl Walker<'_> {
             Some(Effect::Hash | Effect::PresetHash) => return Decision::Hash,
             Some(Effect::Keep) => return Decision::Copy,
             // What should be one value and is more is not what it was listed for.
-            Some(Effect::PresetKeep) => return if is_container { Decision::Mask } else { Decision::Copy },
+            Some(Effect::PresetKeep) => return if is_one_value(json, at) { Decision::Copy } else { Decision::Mask },
             None => {}
         }
         let ends_here = place.nodes.is_empty() || (place.closed && !self.any(&place.nodes, |node| node.keeps));
@@ -321,6 +320,19 @@ impl Removal {
 /// Whether the text that is spelled so may, without reading it: what matters at its beginning may be escaped.
 fn may_hold_json(spelled: &[u8]) -> bool {
     matches!(spelled.get(skip_space(spelled, 0)), Some(b'{' | b'[' | b'\\'))
+}
+
+/// Whether it is neither an object or an array nor a text that holds one.
+fn is_one_value(json: &[u8], at: usize) -> bool {
+    match json[at] {
+        b'{' | b'[' => false,
+        b'"' => {
+            let text = text_of(&json[at..skip_text(json, at)]);
+            // A text in quotes of its own may be a text; with a bracket in it, it may be more.
+            matches!(Embedded::of(&text), Embedded::None) || memchr::memchr2(b'{', b'[', &text).is_none()
+        }
+        _ => true,
+    }
 }
 
 /// Whether a text holds JSON.
