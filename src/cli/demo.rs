@@ -11,8 +11,7 @@ use crate::{
     config::{
         Secret, Settings,
         settings::{
-            AdminSettings, AuthSettings, Format, OrgSettings, Provenance, QuotaShare, Start, StateSettings, StreamSettings,
-            TlsSettings,
+            AdminSettings, AuthSettings, Format, OrgSettings, Provenance, QuotaShare, Start, StateSettings, StreamSettings, TlsSettings,
         },
     },
     event::{OrgName, SinkName, StreamKind},
