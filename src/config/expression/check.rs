@@ -7,12 +7,12 @@ use cel::{
 
 use super::{
     BACKFILL, EVENT, ExpressionError, LATE, ORG, STREAM,
-    types::{FUNCTIONS, Function, TYPE_NAMES, Type, spelled},
+    types::{FUNCTIONS, Function, TYPE_NAMES, Kind, spelled},
 };
 use crate::config::table::nearest;
 
-const VARIABLES: [(&str, Type); 5] =
-    [(EVENT, Type::Any), (STREAM, Type::Text), (ORG, Type::Text), (LATE, Type::Bool), (BACKFILL, Type::Bool)];
+const VARIABLES: [(&str, Kind); 5] =
+    [(EVENT, Kind::Any), (STREAM, Kind::Text), (ORG, Kind::Text), (LATE, Kind::Bool), (BACKFILL, Kind::Bool)];
 
 /// What is wrong, at the part of the expression with that number.
 pub(super) struct Fault {
@@ -40,7 +40,7 @@ impl Fault {
 pub(super) fn check(program: &Program) -> Result<(), Fault> {
     let root = program.expression();
     let gives = Checker { macros: Vec::new() }.type_of(root)?;
-    if gives.may_be(Type::Bool) { Ok(()) } else { Err(Fault::new(root, format!("has to be true or false, and is {}", gives.described()))) }
+    if gives.may_be(Kind::Bool) { Ok(()) } else { Err(Fault::new(root, format!("has to be true or false, and is {}", gives.described()))) }
 }
 
 /// Knows the variables of the macro that it is in.
@@ -48,7 +48,7 @@ struct Checker<'e> {
     macros: Vec<&'e str>,
 }
 
-type Typed = Result<Type, Fault>;
+type Typed = Result<Kind, Fault>;
 
 impl<'e> Checker<'e> {
     fn type_of(&mut self, node: &'e IdedExpr) -> Typed {
@@ -58,7 +58,7 @@ impl<'e> Checker<'e> {
             Expr::Select(select) => self.type_of_member(node, select),
             Expr::Call(call) => self.type_of_call(node, call),
             Expr::Comprehension(comprehension) => self.type_of_macro(node, comprehension),
-            Expr::List(list) => self.all(&list.elements).map(|()| Type::List),
+            Expr::List(list) => self.all(&list.elements).map(|()| Kind::List),
             Expr::Map(map) => {
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
@@ -66,7 +66,7 @@ impl<'e> Checker<'e> {
                         self.type_of(&entry.value)?;
                     }
                 }
-                Ok(Type::Map)
+                Ok(Kind::Map)
             }
             Expr::Struct(message) => Err(Fault::new(node, format!("there is no message type {:?}", message.type_name))),
             Expr::Unspecified => Err(Fault::new(node, "is no expression")),
@@ -79,7 +79,7 @@ impl<'e> Checker<'e> {
 
     fn type_of_name(&self, node: &IdedExpr, name: &str) -> Typed {
         if self.macros.contains(&name) {
-            return Ok(Type::Any);
+            return Ok(Kind::Any);
         }
         if !self.macros.is_empty() && name == EVENT {
             let message = "a macro's own expression cannot name `event`: it would look through the event once for each element of the list";
@@ -89,7 +89,7 @@ impl<'e> Checker<'e> {
             return Ok(*known);
         }
         if TYPE_NAMES.contains(&name) {
-            return Ok(Type::Type);
+            return Ok(Kind::Type);
         }
         let names = VARIABLES.map(|(name, _)| name);
         Err(Fault::new(node, format!("unknown variable {name:?}; {}", meant(name, &names, "the variables are"))))
@@ -97,64 +97,64 @@ impl<'e> Checker<'e> {
 
     fn type_of_member(&mut self, node: &'e IdedExpr, select: &'e SelectExpr) -> Typed {
         let of = self.type_of(&select.operand)?;
-        if !of.may_be(Type::Map) {
+        if !of.may_be(Kind::Map) {
             return Err(Fault::new(node, format!("{} has no member {:?}", of.described(), select.field)));
         }
-        Ok(if select.test { Type::Bool } else { Type::Any })
+        Ok(if select.test { Kind::Bool } else { Kind::Any })
     }
 
     fn type_of_call(&mut self, node: &'e IdedExpr, call: &'e CallExpr) -> Typed {
         match (call.func_name.as_str(), call.args.as_slice()) {
             (operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT, sides) => {
-                sides.iter().try_for_each(|side| self.expect(node, call, side, &[Type::Bool]))?;
-                Ok(Type::Bool)
+                sides.iter().try_for_each(|side| self.expect(node, call, side, &[Kind::Bool]))?;
+                Ok(Kind::Bool)
             }
             (operators::EQUALS | operators::NOT_EQUALS, [left, right]) => {
                 self.alike(node, call, left, right, None)?;
-                Ok(Type::Bool)
+                Ok(Kind::Bool)
             }
             (operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS, [left, right]) => {
-                self.alike(node, call, left, right, Some(&[Type::Number, Type::Text, Type::Bytes, Type::Bool]))?;
-                Ok(Type::Bool)
+                self.alike(node, call, left, right, Some(&[Kind::Number, Kind::Text, Kind::Bytes, Kind::Bool]))?;
+                Ok(Kind::Bool)
             }
             (operators::ADD, [left, right]) => {
-                self.alike(node, call, left, right, Some(&[Type::Number, Type::Text, Type::Bytes, Type::List]))
+                self.alike(node, call, left, right, Some(&[Kind::Number, Kind::Text, Kind::Bytes, Kind::List]))
             }
             (operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO | operators::NEGATE, sides) => {
-                sides.iter().try_for_each(|side| self.expect(node, call, side, &[Type::Number]))?;
-                Ok(Type::Number)
+                sides.iter().try_for_each(|side| self.expect(node, call, side, &[Kind::Number]))?;
+                Ok(Kind::Number)
             }
             (operators::IN, [left, right]) => {
                 self.type_of(left)?;
-                self.expect(node, call, right, &[Type::List, Type::Map])?;
-                Ok(Type::Bool)
+                self.expect(node, call, right, &[Kind::List, Kind::Map])?;
+                Ok(Kind::Bool)
             }
             (operators::CONDITIONAL, [condition, left, right]) => {
-                self.expect(node, call, condition, &[Type::Bool])?;
+                self.expect(node, call, condition, &[Kind::Bool])?;
                 let (left, right) = (self.type_of(left)?, self.type_of(right)?);
-                Ok(if left == right { left } else { Type::Any })
+                Ok(if left == right { left } else { Kind::Any })
             }
-            (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, sides) => self.all(sides).map(|()| Type::Any),
+            (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, sides) => self.all(sides).map(|()| Kind::Any),
             // Part of what the macros are made of.
-            (operators::NOT_STRICTLY_FALSE, sides) => self.all(sides).map(|()| Type::Bool),
+            (operators::NOT_STRICTLY_FALSE, sides) => self.all(sides).map(|()| Kind::Bool),
             (name, arguments) => self.type_of_function(node, call, name, arguments),
         }
     }
 
     /// Both sides of an operator; what they have in common.
-    fn alike(&mut self, node: &IdedExpr, call: &CallExpr, left: &'e IdedExpr, right: &'e IdedExpr, may_be: Option<&[Type]>) -> Typed {
+    fn alike(&mut self, node: &IdedExpr, call: &CallExpr, left: &'e IdedExpr, right: &'e IdedExpr, may_be: Option<&[Kind]>) -> Typed {
         let (left, right) = (self.type_of(left)?, self.type_of(right)?);
-        let fits = |side: Type| may_be.is_none_or(|may_be| side.may_be_any(may_be));
+        let fits = |side: Kind| may_be.is_none_or(|may_be| side.may_be_any(may_be));
         // Anything may be compared with null.
-        let is_null = may_be.is_none() && (left == Type::Null || right == Type::Null);
+        let is_null = may_be.is_none() && (left == Kind::Null || right == Kind::Null);
         if !fits(left) || !fits(right) || !(left.may_be(right) || is_null) {
             let operator = spelled(&call.func_name);
             return Err(Fault::new(node, format!("`{operator}` stands between {} and {}", left.described(), right.described())));
         }
-        Ok(if left == Type::Any { right } else { left })
+        Ok(if left == Kind::Any { right } else { left })
     }
 
-    fn expect(&mut self, node: &IdedExpr, call: &CallExpr, side: &'e IdedExpr, may_be: &[Type]) -> Result<(), Fault> {
+    fn expect(&mut self, node: &IdedExpr, call: &CallExpr, side: &'e IdedExpr, may_be: &[Kind]) -> Result<(), Fault> {
         let found = self.type_of(side)?;
         if found.may_be_any(may_be) {
             return Ok(());
@@ -166,7 +166,7 @@ impl<'e> Checker<'e> {
 
     fn type_of_function(&mut self, node: &'e IdedExpr, call: &'e CallExpr, name: &str, arguments: &'e [IdedExpr]) -> Typed {
         let target = call.target.as_deref().map(|target| self.type_of(target)).transpose()?;
-        let found: Vec<Type> = arguments.iter().map(|argument| self.type_of(argument)).collect::<Result<_, _>>()?;
+        let found: Vec<Kind> = arguments.iter().map(|argument| self.type_of(argument)).collect::<Result<_, _>>()?;
         let named: Vec<&Function> = FUNCTIONS.iter().filter(|function| function.name == name).collect();
         if named.is_empty() {
             let mut names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
@@ -202,7 +202,7 @@ impl<'e> Checker<'e> {
             ));
         }
         let range = self.type_of(&comprehension.iter_range)?;
-        if !range.may_be_any(&[Type::List, Type::Map]) {
+        if !range.may_be_any(&[Kind::List, Kind::Map]) {
             return Err(Fault::new(&comprehension.iter_range, format!("a macro goes through a list, and this is {}", range.described())));
         }
         let gives = self.type_of(&comprehension.accu_init)?;
@@ -212,7 +212,7 @@ impl<'e> Checker<'e> {
         let result = inside.into_iter().try_for_each(|part| self.type_of(part).map(drop));
         self.macros.clear();
         // `exists_one` counts, and tells whether it came to one.
-        result.map(|()| if gives == Type::Number { Type::Bool } else { gives })
+        result.map(|()| if gives == Kind::Number { Kind::Bool } else { gives })
     }
 }
 
@@ -231,13 +231,13 @@ fn check_pattern(node: &IdedExpr, arguments: &[IdedExpr]) -> Result<(), Fault> {
     }
 }
 
-fn type_of_literal(literal: &LiteralValue) -> Type {
+fn type_of_literal(literal: &LiteralValue) -> Kind {
     match literal {
-        LiteralValue::Boolean(_) => Type::Bool,
-        LiteralValue::Bytes(_) => Type::Bytes,
-        LiteralValue::Double(_) | LiteralValue::Int(_) | LiteralValue::UInt(_) => Type::Number,
-        LiteralValue::Null => Type::Null,
-        LiteralValue::String(_) => Type::Text,
+        LiteralValue::Boolean(_) => Kind::Bool,
+        LiteralValue::Bytes(_) => Kind::Bytes,
+        LiteralValue::Double(_) | LiteralValue::Int(_) | LiteralValue::UInt(_) => Kind::Number,
+        LiteralValue::Null => Kind::Null,
+        LiteralValue::String(_) => Kind::Text,
     }
 }
 

@@ -4,7 +4,7 @@ use cel::common::ast::operators;
 
 /// The type of an expression as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(super) enum Kind {
     /// Whatever the event holds.
     Any,
     Bool,
@@ -18,7 +18,7 @@ pub(super) enum Type {
     Type,
 }
 
-impl Type {
+impl Kind {
     /// In words that read after "is".
     pub(super) fn described(self) -> &'static str {
         match self {
@@ -52,36 +52,36 @@ pub(super) const TYPE_NAMES: [&str; 10] = ["bool", "bytes", "double", "int", "li
 pub(super) struct Function {
     pub(super) name: &'static str,
     /// What may stand before the point; empty for a function that stands alone.
-    pub(super) targets: &'static [Type],
+    pub(super) targets: &'static [Kind],
     /// For each argument what it may be.
-    pub(super) arguments: &'static [&'static [Type]],
-    pub(super) gives: Type,
+    pub(super) arguments: &'static [&'static [Kind]],
+    pub(super) gives: Kind,
 }
 
-const TEXT: &[Type] = &[Type::Text];
-const ANY: &[Type] = &[Type::Any];
-const SIZED: &[Type] = &[Type::Text, Type::Bytes, Type::List, Type::Map];
+const TEXT: &[Kind] = &[Kind::Text];
+const ANY: &[Kind] = &[Kind::Any];
+const SIZED: &[Kind] = &[Kind::Text, Kind::Bytes, Kind::List, Kind::Map];
 
 /// The functions of CEL's standard library, but for its times.
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function { name: "size", targets: &[], arguments: &[SIZED], gives: Type::Number },
-    Function { name: "size", targets: SIZED, arguments: &[], gives: Type::Number },
-    Function { name: "contains", targets: TEXT, arguments: &[TEXT], gives: Type::Bool },
-    Function { name: "startsWith", targets: TEXT, arguments: &[TEXT], gives: Type::Bool },
-    Function { name: "endsWith", targets: TEXT, arguments: &[TEXT], gives: Type::Bool },
-    Function { name: "matches", targets: TEXT, arguments: &[TEXT], gives: Type::Bool },
-    Function { name: "matches", targets: &[], arguments: &[TEXT, TEXT], gives: Type::Bool },
-    Function { name: "string", targets: &[], arguments: &[ANY], gives: Type::Text },
-    Function { name: "int", targets: &[], arguments: &[ANY], gives: Type::Number },
-    Function { name: "uint", targets: &[], arguments: &[ANY], gives: Type::Number },
-    Function { name: "double", targets: &[], arguments: &[ANY], gives: Type::Number },
-    Function { name: "bool", targets: &[], arguments: &[ANY], gives: Type::Bool },
-    Function { name: "bytes", targets: &[], arguments: &[ANY], gives: Type::Bytes },
-    Function { name: "type", targets: &[], arguments: &[ANY], gives: Type::Type },
-    Function { name: "dyn", targets: &[], arguments: &[ANY], gives: Type::Any },
-    Function { name: "hasValue", targets: ANY, arguments: &[], gives: Type::Bool },
-    Function { name: "value", targets: ANY, arguments: &[], gives: Type::Any },
-    Function { name: "orValue", targets: ANY, arguments: &[ANY], gives: Type::Any },
+    Function { name: "size", targets: &[], arguments: &[SIZED], gives: Kind::Number },
+    Function { name: "size", targets: SIZED, arguments: &[], gives: Kind::Number },
+    Function { name: "contains", targets: TEXT, arguments: &[TEXT], gives: Kind::Bool },
+    Function { name: "startsWith", targets: TEXT, arguments: &[TEXT], gives: Kind::Bool },
+    Function { name: "endsWith", targets: TEXT, arguments: &[TEXT], gives: Kind::Bool },
+    Function { name: "matches", targets: TEXT, arguments: &[TEXT], gives: Kind::Bool },
+    Function { name: "matches", targets: &[], arguments: &[TEXT, TEXT], gives: Kind::Bool },
+    Function { name: "string", targets: &[], arguments: &[ANY], gives: Kind::Text },
+    Function { name: "int", targets: &[], arguments: &[ANY], gives: Kind::Number },
+    Function { name: "uint", targets: &[], arguments: &[ANY], gives: Kind::Number },
+    Function { name: "double", targets: &[], arguments: &[ANY], gives: Kind::Number },
+    Function { name: "bool", targets: &[], arguments: &[ANY], gives: Kind::Bool },
+    Function { name: "bytes", targets: &[], arguments: &[ANY], gives: Kind::Bytes },
+    Function { name: "type", targets: &[], arguments: &[ANY], gives: Kind::Type },
+    Function { name: "dyn", targets: &[], arguments: &[ANY], gives: Kind::Any },
+    Function { name: "hasValue", targets: ANY, arguments: &[], gives: Kind::Bool },
+    Function { name: "value", targets: ANY, arguments: &[], gives: Kind::Any },
+    Function { name: "orValue", targets: ANY, arguments: &[ANY], gives: Kind::Any },
 ];
 
 /// How an operator is spelled.

@@ -78,7 +78,7 @@ pub(super) fn splice_text<'r>(literal: &[u8], parts: impl Iterator<Item = (Range
         while let Some((_, replacement)) = parts.next_if(|(part, _)| part.end <= at) {
             push_inside(replacement, out);
         }
-        if !parts.peek().is_some_and(|(part, _)| part.start <= at) {
+        if parts.peek().is_none_or(|(part, _)| part.start > at) {
             out.extend_from_slice(&inner[spelled.clone()]);
         }
         at += char.len(&inner[spelled]);
