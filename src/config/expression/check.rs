@@ -7,7 +7,7 @@ use cel::{
 
 use super::{
     BACKFILL, EVENT, ExpressionError, LATE, ORG, STREAM,
-    types::{FUNCTIONS, Function, TYPE_NAMES, Kind, spelled},
+    types::{FUNCTIONS, Function, Kind, TYPE_NAMES, spelled},
 };
 use crate::config::table::nearest;
 
