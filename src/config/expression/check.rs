@@ -36,22 +36,36 @@ impl Fault {
     }
 }
 
+/// Evaluation calls itself for each level, on the stack of whoever delivers.
+const DEPTH_MAX: usize = 24;
+
 /// Refuses what could not be evaluated, or not within bounds.
 pub(super) fn check(program: &Program) -> Result<(), Fault> {
     let root = program.expression();
-    let gives = Checker { macros: Vec::new() }.type_of(root)?;
+    let gives = Checker { macros: Vec::new(), depth: 0 }.type_of(root)?;
     if gives.may_be(Kind::Bool) { Ok(()) } else { Err(Fault::new(root, format!("has to be true or false, and is {}", gives.described()))) }
 }
 
 /// Knows the variables of the macro that it is in.
 struct Checker<'e> {
     macros: Vec<&'e str>,
+    depth: usize,
 }
 
 type Typed = Result<Kind, Fault>;
 
 impl<'e> Checker<'e> {
     fn type_of(&mut self, node: &'e IdedExpr) -> Typed {
+        if self.depth >= DEPTH_MAX {
+            return Err(Fault::new(node, format!("an expression is nested at most {DEPTH_MAX} levels deep")));
+        }
+        self.depth += 1;
+        let typed = self.type_of_inside(node);
+        self.depth -= 1;
+        typed
+    }
+
+    fn type_of_inside(&mut self, node: &'e IdedExpr) -> Typed {
         match &node.expr {
             Expr::Literal(literal) => Ok(type_of_literal(literal)),
             Expr::Ident(name) => self.type_of_name(node, name),

@@ -5,7 +5,7 @@
 //!
 //! # How evaluation is bounded
 //!
-//! An expression has at most [`CHARS_MAX`] characters. A macro (`all`, `exists`, `exists_one`, `map`, `filter`) stands in no other
+//! An expression has at most 4 096 characters and is nested at most 24 levels deep. A macro (`all`, `exists`, `exists_one`, `map`, `filter`) stands in no other
 //! macro and does not name `event` in its own expression, and a regular expression is written out and looked at here. So evaluation
 //! takes time in proportion to the size of the event and the length of the expression, whatever the event holds.
 
@@ -18,7 +18,11 @@ mod check;
 mod types;
 
 /// Long enough for a list of some hundred names.
-pub(crate) const CHARS_MAX: usize = 4_096;
+const CHARS_MAX: usize = 4_096;
+/// Brackets and signs that may open a level of nesting: the parser calls itself for each, several times over.
+const OPENINGS_MAX: usize = 512;
+/// What those levels take at most, and more. It is only reserved: memory is used as far as the nesting goes.
+const STACK_BYTES: usize = 512 << 20;
 
 /// The variables of an expression.
 pub(crate) const EVENT: &str = "event";
@@ -53,11 +57,23 @@ pub struct ExpressionError {
 impl Expression {
     /// Compiles and checks what was written.
     pub fn parse(source: &str) -> Result<Self, ExpressionError> {
-        let chars = source.chars().count();
+        let (chars, openings) = (source.chars().count(), source.matches(['(', '[', '{', '!', '-', '?']).count());
         if chars > CHARS_MAX {
-            let message = format!("an expression has at most {CHARS_MAX} characters; this one has {chars}");
-            return Err(ExpressionError { line: 1, column: 1, message });
+            return Err(ExpressionError::as_a_whole(format!("an expression has at most {CHARS_MAX} characters; this one has {chars}")));
         }
+        if openings > OPENINGS_MAX {
+            let message = format!("an expression has at most {OPENINGS_MAX} of the signs ( [ {{ ! - ?; this one has {openings}");
+            return Err(ExpressionError::as_a_whole(message));
+        }
+        // On a stack of its own, because the parser's depth is not ours to limit.
+        let compiled = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || Self::compile(source));
+            thread.ok().and_then(|thread| thread.join().ok())
+        });
+        compiled.unwrap_or_else(|| Err(ExpressionError::as_a_whole("it could not be compiled".to_owned())))
+    }
+
+    fn compile(source: &str) -> Result<Self, ExpressionError> {
         let env = Env::stdlib();
         let program = env.compile(source).map_err(|errors| first_of(&errors))?;
         check::check(&program).map_err(|fault| fault.at(source, program.source_info()))?;
@@ -75,12 +91,18 @@ impl Expression {
     }
 }
 
+impl ExpressionError {
+    fn as_a_whole(message: String) -> Self {
+        Self { line: 1, column: 1, message }
+    }
+}
+
 /// The parser goes on after a fault; what it finds then is mostly due to the first one.
 fn first_of(errors: &cel::ParseErrors) -> ExpressionError {
     let position = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
     let first = errors.errors.iter().min_by_key(|error| error.pos);
     first.map_or_else(
-        || ExpressionError { line: 1, column: 1, message: "is no expression".to_owned() },
+        || ExpressionError::as_a_whole("is no expression".to_owned()),
         |error| {
             let message = error.msg.lines().next().unwrap_or_default().to_owned();
             ExpressionError { line: position(error.pos.0), column: position(error.pos.1), message }

@@ -72,8 +72,17 @@ fn what_could_take_without_bounds_is_refused() {
     wrong("event.a.matches('(')", "line 1, column 16: the pattern is no regular expression: unclosed group");
     wrong("stream.exists(x, x == 1)", "line 1, column 1: a macro goes through a list, and this is a text");
     wrong(&format!("stream == '{}'", "x".repeat(CHARS_MAX)), "line 1, column 1: an expression has at most 4096 characters");
-    wrong(&"(".repeat(3_000), "line 1, column ");
-    wrong(&"!".repeat(3_000), "line 1, column ");
+    for nested in ["(", "[", "!", "-", "a(", "a?b:", "a[", "{1: "] {
+        let few = OPENINGS_MAX / nested.matches(['(', '[', '{', '!', '-', '?']).count();
+        wrong(&nested.repeat(few), "line 1, column ");
+        // An even number of some signs is no sign at all; what matters is that it comes back.
+        drop(Expression::parse(&format!("{}late", nested.repeat(few))));
+        wrong(&nested.repeat(few + 1), "line 1, column 1: an expression has at most 512 of the signs");
+    }
+    wrong(&format!("{}late{}", "(".repeat(500), ")".repeat(500)), "line 1, column ");
+    wrong(&format!("{}1 == 1", "1 + ".repeat(1_000)), "line 1, column ");
+    wrong(&format!("event{} == 1", ".a".repeat(2_000)), "line 1, column ");
+    fine(&vec!["stream == 'x'"; 250].join(" || "));
 }
 
 #[test]

@@ -179,6 +179,14 @@ fn an_event_on_which_the_expression_fails_is_taken_and_told() {
     ask("has(event.a)", &format!("{{\"a\":\"{}\"}}", "x".repeat(300_000)), Verdict::Unjudged(Unjudged::TooLarge));
 }
 
+#[test]
+fn the_deepest_expression_that_is_taken_can_be_evaluated_by_any_thread() {
+    ask(&format!("event.n{} == 21", " + 1".repeat(20)), r#"{"n":1}"#, Verdict::Taken);
+    ask(&format!("event{} == 1", ".a".repeat(20)), &format!("{}1{}", "{\"a\":".repeat(20), "}".repeat(20)), Verdict::Taken);
+    ask(&format!("event.l.exists(x, x{} == 17)", " + 1".repeat(16)), r#"{"l":[1]}"#, Verdict::Taken);
+    ask(&vec!["event.n == 1"; 250].join(" && "), r#"{"n":1}"#, Verdict::Taken);
+}
+
 /// The largest events that are looked at, against the dearest expressions that are allowed.
 #[test]
 fn an_expression_takes_bounded_time_on_any_event() {
