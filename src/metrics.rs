@@ -60,6 +60,7 @@ definitions! {
     DEAD_LETTERS_RETRIED = Counter "miro_siem_dead_letters_retried_total" ["sink", "stream", "result"] "Dead letters that were sent again, by result: delivered, filtered, refused.";
     DEAD_LETTERS_DROPPED = Counter "miro_siem_dead_letters_dropped_total" ["sink"] "Dead letters that a person has thrown away.";
     DEAD_LETTER_BYTES = Gauge "miro_siem_dead_letter_bytes" ["sink"] "Bytes of the sink's dead letters on disk; at state.dead_letters_max the sink pauses.";
+    FILTER_ERRORS = Counter "miro_siem_filter_errors_total" ["sink", "stream"] "Events on which the sink's filter expression failed; delivered all the same.";
     EVENTS_UNMAPPED = Counter "miro_siem_events_unmapped_total" ["sink", "stream"] "Events that the sink's format has no class for; delivered as events of unknown kind.";
     POSSIBLE_DUPLICATES = Counter "miro_siem_possible_duplicates_total" ["sink", "stream"] "Events that were sent again although they may have arrived.";
     SINK_BACKLOG = Gauge "miro_siem_sink_backlog_events" ["sink"] "Events that the sink has yet to deliver.";

@@ -11,8 +11,7 @@ use crate::{
     config::{
         Secret, Settings,
         settings::{
-            AdminSettings, AuthSettings, FilterSettings, Format, OrgSettings, Provenance, QuotaShare, Start, StateSettings, StreamSettings,
-            TlsSettings,
+            AdminSettings, AuthSettings, Format, OrgSettings, Provenance, QuotaShare, Start, StateSettings, StreamSettings, TlsSettings,
         },
     },
     event::{OrgName, SinkName, StreamKind},
@@ -90,7 +89,7 @@ fn terminal(stop: Stop) -> ReadySink {
         probe_initial: Limits::PROBE_INITIAL,
         probe_max: Limits::PROBE_MAX,
     };
-    let transform = TransformSettings { format: Format::Raw, provenance: Provenance::Off, filter: FilterSettings::default() };
+    let transform = TransformSettings::whole(Format::Raw, Provenance::Off);
     let built = Built { sink: Arc::new(ReadableStdout::new(stop)), limits, transform };
     ReadySink { name: SinkName::new("terminal"), built, streams: StreamKind::OF_MIRO.to_vec() }
 }

@@ -20,6 +20,8 @@
 //! It opens no connection and writes nothing. Loading does not read the secrets and certificates that the configuration names;
 //! [`verify`] does, for the `check` command. It keeps no state: a crash loses nothing.
 
+pub mod expression;
+pub mod pointer;
 pub mod secret;
 pub mod settings;
 
@@ -35,6 +37,7 @@ mod node;
 mod org;
 mod problem;
 pub mod reference;
+mod rules;
 mod scalar;
 pub mod schema;
 mod secret_value;

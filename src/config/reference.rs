@@ -92,7 +92,7 @@ fn not_yet(page: &mut String) {
     let _ = write!(
         page,
         "\n## Not supported yet\n\nThese are refused by name, so that nothing is taken and then not done: the sink types {}; \
-         the stream {}; the sink keys {}; every filter but those above.\n",
+         the stream {}; the sink keys {}.\n",
         quoted(unsupported::SINK_TYPES),
         quoted(unsupported::STREAMS),
         quoted(unsupported::SINK_KEYS),

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::Secret;
+pub use super::rules::{AiPrompts, FilterSettings, REDACT_KEY_BYTES_MIN, RedactPreset, RedactRules, RedactSettings};
 use crate::event::{OrgName, SinkName, StreamKind, Timestamp};
 
 pub use stores::{NatsCredential, NatsSettings, NatsTls};
@@ -177,6 +178,8 @@ pub struct SinkSettings {
     pub provenance: Provenance,
     /// `filter`
     pub filter: FilterSettings,
+    /// `redact`
+    pub redact: RedactSettings,
     /// `batch_events_max`; the sink's own default where it is left out.
     pub batch_events_max: Option<usize>,
     /// `batch_bytes_max`, in bytes of encoded records; the sink's own default where it is left out.
@@ -215,15 +218,6 @@ pub enum Provenance {
     Off,
     /// Added.
     On,
-}
-
-/// `filter`: what a sink takes. Patterns are names with `*` and `?`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FilterSettings {
-    /// `include_events`: only these, where there are any.
-    pub include_events: Vec<String>,
-    /// `exclude_events`: not these.
-    pub exclude_events: Vec<String>,
 }
 
 /// `type` of a sink, with the keys of that type.

@@ -8,7 +8,7 @@ pub(super) const SINK_TYPES: &[&str] = &["kafka", "s3", "otlp"];
 pub(super) const STREAMS: &[&str] = &["licenses"];
 
 /// Keys of any sink.
-pub(super) const SINK_KEYS: &[&str] = &["redact", "licenses_stream"];
+pub(super) const SINK_KEYS: &[&str] = &["licenses_stream"];
 
 /// Says so.
 pub(super) fn message(what: &str, name: &str) -> String {

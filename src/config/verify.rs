@@ -1,11 +1,15 @@
 //! What a configuration names outside itself: secrets and certificates. Looked at by the `check` command, offline.
 
+use secrecy::ExposeSecret as _;
+
 use super::{
     Loaded, Secret,
     node::Origin,
     problem::Problem,
     secret::SecretError,
-    settings::{AuthSettings, AzureCredential, HttpCredential, NatsCredential, SinkKindSettings, TlsSettings},
+    settings::{
+        AuthSettings, AzureCredential, HttpCredential, NatsCredential, REDACT_KEY_BYTES_MIN, RedactSettings, SinkKindSettings, TlsSettings,
+    },
 };
 use crate::net;
 
@@ -96,6 +100,9 @@ impl Look<'_> {
                 },
                 SinkKindSettings::Stdout | SinkKindSettings::File(_) | SinkKindSettings::Syslog(_) => {}
             }
+            if let RedactSettings::Rules(rules) = &sink.redact {
+                rules.key.iter().for_each(|secret| self.redact_key(&key("redact.key"), secret));
+            }
             // What a sink has from [tls] has been looked at there.
             if sink.tls != self.loaded.settings.tls {
                 self.tls(&key("tls"), &sink.tls);
@@ -123,6 +130,15 @@ impl Look<'_> {
                 let problem = self.finding(key, error.to_string());
                 self.findings.problems.push(problem);
             }
+        }
+    }
+
+    fn redact_key(&mut self, key: &str, secret: &Secret) {
+        self.secret(key, secret);
+        if secret.read().is_ok_and(|secret| secret.expose_secret().len() < REDACT_KEY_BYTES_MIN) {
+            let message = format!("needs at least {REDACT_KEY_BYTES_MIN} bytes; make one with `openssl rand -hex 32`");
+            let problem = self.finding(key, message);
+            self.findings.problems.push(problem);
         }
     }
 

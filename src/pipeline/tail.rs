@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::control::{ControlError, Events, TailRequest, Tailed},
-    config::settings::{FilterSettings, Provenance},
+    config::settings::Provenance,
     event::{Event, Position, StreamId, StreamKind, Timestamp},
     journal::{Journal, JournalError, Read},
     sink::ndjson::push_line,
-    transform::{filter::Filter, raw::Raw},
+    transform::{filter::Names, raw::Raw},
 };
 
 /// A few people who look at once; each costs at most its queue.
@@ -70,9 +70,8 @@ impl Events for Tail {
         let streams = self.chosen(&wanted)?;
         let full = |_| ControlError::Conflict(format!("{FOLLOWERS_MAX} are following already; one of them has to end first"));
         let permit = self.room.clone().try_acquire_owned().map_err(full)?;
-        let filter = FilterSettings { include_events: wanted.event.into_iter().collect(), exclude_events: Vec::new() };
         let followed = |id: StreamId| Followed {
-            filter: (!filter.include_events.is_empty()).then(|| Filter::new(&filter, id.kind)),
+            names: wanted.event.as_deref().map(|pattern| Names::new(pattern, id.kind)),
             raw: Raw::new(Provenance::On, &id),
             id,
         };
@@ -95,7 +94,7 @@ impl Events for Tail {
 #[derive(Debug)]
 struct Followed {
     id: StreamId,
-    filter: Option<Filter>,
+    names: Option<Names>,
     raw: Raw,
 }
 
@@ -201,7 +200,7 @@ impl Follower {
 
 impl Followed {
     fn write(&mut self, event: &Event, lines: &mut Vec<u8>) {
-        let is_wanted = self.filter.as_ref().is_none_or(|filter| filter.names(event));
+        let is_wanted = self.names.as_ref().is_none_or(|names| names.fit(event));
         if is_wanted {
             let mut record = Vec::with_capacity(event.raw.len() + 256);
             self.raw.write(event, &mut record);

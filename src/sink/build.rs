@@ -22,7 +22,7 @@ use crate::{
     config::settings::{IndexerAck, Provenance, SinkKindSettings, SinkSettings},
     event::SinkName,
     net::TlsError,
-    transform::TransformSettings,
+    transform::{RedactionError, TransformSettings},
 };
 
 /// A sink, and how its driver is to treat it.
@@ -72,6 +72,14 @@ pub enum BuildError {
         sink: SinkName,
         /// What is wrong.
         source: http::BuildError,
+    },
+    /// What should be taken out of events cannot be.
+    #[error("sinks.{sink}.redact: {source}")]
+    Redaction {
+        /// The sink.
+        sink: SinkName,
+        /// What is wrong.
+        source: RedactionError,
     },
 }
 
@@ -138,7 +146,7 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
             (Arc::new(sink.with_format(settings.format).with_timeout(settings.timeout)), LINES)
         }
     };
-    Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults) })
+    Ok(Built { sink, limits: limits(settings, &defaults), transform: transform(settings, &defaults)? })
 }
 
 fn connection(settings: &SinkSettings) -> http::Connection {
@@ -162,10 +170,11 @@ fn limits(settings: &SinkSettings, defaults: &Defaults) -> Limits {
     }
 }
 
-fn transform(settings: &SinkSettings, defaults: &Defaults) -> TransformSettings {
+fn transform(settings: &SinkSettings, defaults: &Defaults) -> Result<TransformSettings, BuildError> {
     let provenance = match defaults.in_record {
         Provenance::On => settings.provenance,
         Provenance::Off => Provenance::Off,
     };
-    TransformSettings { provenance, ..TransformSettings::of(settings) }
+    let transform = TransformSettings::of(settings).map_err(|source| BuildError::Redaction { sink: settings.name.clone(), source })?;
+    Ok(TransformSettings { provenance, ..transform })
 }

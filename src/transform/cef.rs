@@ -22,7 +22,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Extent, Transformed,
+    Extent, Mapped,
     mapping::{self, Class, What},
     raw::push_hex,
     reading::Reading,
@@ -46,7 +46,7 @@ impl Cef {
     }
 
     /// Adds the event's record to `out`, and says whether its name was known.
-    pub(super) fn write(&self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Transformed {
+    pub(super) fn write(&self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
         let reading = Reading::of(self.stream, event);
         let mapping = mapping::of(&reading);
         let code = reading.code.as_deref().unwrap_or("unknown");
@@ -75,7 +75,7 @@ impl Cef {
                 extension.put("fileHash", Some(&String::from_utf8_lossy(&hash)));
             }
         }
-        if mapping.class == Class::Base { Transformed::Unmapped } else { Transformed::Written }
+        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
     }
 }
 

@@ -12,7 +12,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Extent, Transformed,
+    Extent, Mapped,
     mapping::{self, Class, Effect, Mapping, UNMAPPED, What},
     object::Object,
     raw::{ProvenanceWriter, Wrapped, push_hex},
@@ -42,7 +42,7 @@ impl Ecs {
     }
 
     /// Adds the event's record to `out`, and says whether its name was known.
-    pub(super) fn write(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Transformed {
+    pub(super) fn write(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
         let reading = Reading::of(self.stream, event);
         let mapping = if extent == Extent::Minimal { &UNMAPPED } else { mapping::of(&reading) };
         Object::write(out, |record| {
@@ -60,7 +60,7 @@ impl Ecs {
                 }
             }
         });
-        if mapping.class == Class::Base { Transformed::Unmapped } else { Transformed::Written }
+        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
     }
 }
 

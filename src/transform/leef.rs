@@ -21,7 +21,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Extent, Transformed,
+    Extent, Mapped,
     mapping::{self, Class, Effect, Mapping, What},
     raw::push_hex,
     reading::{Party, Reading},
@@ -44,7 +44,7 @@ impl Leef {
     }
 
     /// Adds the event's record to `out`, and says whether its name was known.
-    pub(super) fn write(&self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Transformed {
+    pub(super) fn write(&self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
         let reading = Reading::of(self.stream, event);
         let mapping = mapping::of(&reading);
         // 1.0 is the version of this layout: Miro has none that it would tell.
@@ -70,7 +70,7 @@ impl Leef {
                 pairs.put("sha256", Some(&String::from_utf8_lossy(&hash)));
             }
         }
-        if mapping.class == Class::Base { Transformed::Unmapped } else { Transformed::Written }
+        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
     }
 }
 

@@ -324,6 +324,11 @@ pub(super) const AUDIT: &[Mapping] = rows! {
 
 static AUDIT_BY_NAME: LazyLock<HashMap<&str, &Mapping>> = LazyLock::new(|| AUDIT.iter().map(|row| (row.name, row)).collect());
 
+/// Whether the object of audit events of that name is a board.
+pub(super) fn is_about_a_board(name: &str) -> bool {
+    name.starts_with("board_") || AUDIT_BY_NAME.get(name).is_some_and(|row| row.what == What::Resource("board"))
+}
+
 /// The event's row. One without what its class requires (a user, a board) has none: its class would be a claim that nobody can check.
 pub(super) fn of<'a>(reading: &Reading<'_>) -> &'a Mapping {
     let key = reading.key.as_deref().unwrap_or_default();

@@ -1,4 +1,10 @@
-//! What a sink is sent: which events, and each in which form.
+//! What a sink is sent: which events, what of them, and in which form.
+//!
+//! ```text
+//! event ─► filter ─► redact ─► format ─► record
+//! ```
+//!
+//! A filter judges the event as Miro sent it; a format sees what redaction has left of it, and nothing else.
 //!
 //! # What it promises
 //!
@@ -8,7 +14,10 @@
 //!
 //! # What it does not do
 //!
-//! It does not batch, count, log or fail. Nothing here waits or does I/O, so there is nothing to lose in a crash.
+//! It does not batch, count, log or fail. Nothing here waits, and only the key of pseudonyms is read from outside, once: there is nothing
+//! to lose in a crash.
+
+use bytes::Bytes;
 
 use crate::{
     config::settings::{FilterSettings, Format, Provenance, SinkSettings},
@@ -26,8 +35,10 @@ mod object;
 pub mod ocsf;
 pub mod raw;
 mod reading;
+pub mod redact;
 
-pub use filter::Filter;
+pub use filter::{Filter, Unjudged, Verdict};
+pub use redact::{Redaction, RedactionError, Redactor};
 
 /// The keys of a sink that decide what is sent.
 #[derive(Clone, Debug)]
@@ -38,45 +49,87 @@ pub struct TransformSettings {
     pub provenance: Provenance,
     /// `filter`
     pub filter: FilterSettings,
+    /// `redact`
+    pub redaction: Redaction,
 }
 
 impl TransformSettings {
-    /// What was configured for that sink.
-    pub fn of(settings: &SinkSettings) -> Self {
-        Self { format: settings.format, provenance: settings.provenance, filter: settings.filter.clone() }
+    /// What was configured for that sink. Reads the key of pseudonyms.
+    pub fn of(settings: &SinkSettings) -> Result<Self, RedactionError> {
+        Ok(Self {
+            format: settings.format,
+            provenance: settings.provenance,
+            filter: settings.filter.clone(),
+            redaction: Redaction::of(&settings.redact)?,
+        })
+    }
+
+    /// Every event in that format, with nothing filtered and nothing taken out.
+    pub fn whole(format: Format, provenance: Provenance) -> Self {
+        Self { format, provenance, filter: FilterSettings::default(), redaction: Redaction::none() }
     }
 }
 
 /// What became of an event on its way through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transformed {
     /// Its record was added to the output.
-    Written,
-    /// The same, but the format has no class for the event: it went out as one of unknown kind.
-    Unmapped,
+    Written(Written),
     /// The filter left it out; the output is unchanged.
     Filtered,
 }
 
-/// Filter and format of one sink for one stream.
+/// What is to know about a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Whether the format has a class for the event.
+    pub mapped: Mapped,
+    /// The event's bytes as they may leave, if they are not those that it has. **What is handed to a sink has to have these.**
+    pub redacted: Option<Bytes>,
+    /// Why the filter's expression could not be asked about it, if so.
+    pub unjudged: Option<Unjudged>,
+}
+
+/// Whether a format has a class for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapped {
+    /// It has, or needs none.
+    Known,
+    /// It has not: the event went out as one of unknown kind.
+    Unknown,
+}
+
+/// Filter, redaction and format of one sink for one stream.
 #[derive(Debug)]
 pub struct Transform {
     filter: Filter,
+    redactor: Redactor,
     formatter: Formatter,
 }
 
 impl Transform {
     /// With those settings, for events of that stream.
     pub fn new(settings: &TransformSettings, stream: &StreamId) -> Self {
-        Self { filter: Filter::new(&settings.filter, stream.kind), formatter: Formatter::new(settings.format, settings.provenance, stream) }
+        Self {
+            filter: Filter::new(&settings.filter, stream),
+            redactor: settings.redaction.for_stream(stream.kind),
+            formatter: Formatter::new(settings.format, settings.provenance, stream),
+        }
     }
 
     /// Adds the event's record to `out`, or leaves the event out.
     pub fn apply(&mut self, event: &Event, out: &mut Vec<u8>) -> Transformed {
-        if !self.filter.takes(event) {
-            return Transformed::Filtered;
-        }
-        self.formatter.write(event, out)
+        let unjudged = match self.filter.judge(event) {
+            Verdict::LeftOut => return Transformed::Filtered,
+            Verdict::Taken => None,
+            Verdict::Unjudged(why) => Some(why),
+        };
+        let redacted = self.redactor.redact(event);
+        let mapped = match &redacted {
+            None => self.formatter.write(event, out),
+            Some(raw) => self.formatter.write(&Event { raw: raw.clone(), ..event.clone() }, out),
+        };
+        Transformed::Written(Written { mapped, redacted, unjudged })
     }
 }
 
@@ -119,7 +172,7 @@ impl Formatter {
     }
 
     /// Adds the record of an event of that stream to `out`, without a line end: one JSON value, or the text of a format that is none.
-    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Transformed {
+    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Mapped {
         self.write_extent(event, Extent::Full, out)
     }
 
@@ -136,11 +189,11 @@ impl Formatter {
         })
     }
 
-    fn write_extent(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Transformed {
+    fn write_extent(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
         match self {
             Self::Raw(raw) => {
                 raw.write(event, out);
-                Transformed::Written
+                Mapped::Known
             }
             Self::Ocsf(ocsf) => ocsf.write(event, extent, out),
             Self::Ecs(ecs) => ecs.write(event, extent, out),

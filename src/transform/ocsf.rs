@@ -13,7 +13,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Extent, Transformed,
+    Extent, Mapped,
     mapping::{self, Class, Mapping, UNMAPPED, What},
     object::Object,
     raw::{ProvenanceWriter, Wrapped, push_hex},
@@ -44,7 +44,7 @@ impl Ocsf {
     }
 
     /// Adds the event's record to `out`, and says whether its name was known.
-    pub(super) fn write(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Transformed {
+    pub(super) fn write(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
         let reading = Reading::of(self.stream, event);
         let mapping = if extent == Extent::Minimal { &UNMAPPED } else { mapping::of(&reading) };
         Object::write(out, |record| {
@@ -59,7 +59,7 @@ impl Ocsf {
                 Extent::Reduced | Extent::Minimal => write_hash(record, event),
             }
         });
-        if mapping.class == Class::Base { Transformed::Unmapped } else { Transformed::Written }
+        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
     }
 
     fn write_rest(&mut self, record: &mut Object<'_>, event: &Event, reading: &Reading<'_>, mapping: &Mapping) {

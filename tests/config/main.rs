@@ -6,6 +6,7 @@ mod files;
 mod http_sinks;
 mod problems;
 mod robustness;
+mod rules;
 mod secrets;
 mod stores;
 mod values;

@@ -99,15 +99,6 @@ fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
             &[&format!("sinks.s.type: the sink type {kind:?} is not supported by this version yet")],
         );
     }
-    check_sink("type = 'stdout'\nredact = ['x']", &["sinks.s.redact: the key \"redact\" is not supported by this version yet"]);
-    check_sink(
-        "type = 'stdout'\nfilter = { actors = ['x'] }",
-        &["sinks.s.filter.actors: the filter \"actors\" is not supported by this version yet"],
-    );
-    check_sink(
-        "type = 'stdout'\nfilter = { exclude_event = ['x'] }",
-        &["sinks.s.filter.exclude_event: unknown key; did you mean \"exclude_events\"?"],
-    );
     check_sink(
         "type = 'stdout'\nstreams = ['audit', 'forwarder']",
         &["sinks.s.streams[1]: is no stream to choose here; set forwarder_events = true for miro-siem's own events"],

@@ -105,7 +105,7 @@ fn check(kind: StreamKind, event: &Event) {
                 assert!(is_json(&record));
                 assert_eq!(number("type_uid"), number("class_uid") * 100 + number("activity_id"));
                 assert_eq!(number("category_uid"), number("class_uid") / 1_000);
-                assert_eq!(number("class_uid") == 0, transformed == Transformed::Unmapped);
+                assert_eq!(number("class_uid") == 0, transformed == Mapped::Unknown);
             }
             Format::Cef => assert!(record.starts_with("CEF:0|Miro|Miro|1.0|") && !record.contains(char::is_control), "{record:?}"),
             Format::Leef => {

@@ -9,12 +9,13 @@ use std::{
 use miro_siem::{
     config::settings::{Format, Provenance},
     event::{Event, EventId, OrgName, Origin, Position, StreamId, StreamKind, Timestamp, undecodable_id},
-    transform::{Formatter, Transformed},
+    transform::{Formatter, Mapped},
 };
 use miro_simulator::{SimConfig, Simulator, Stream};
 use serde_json::Value;
 
 mod hostile;
+mod redacted;
 mod samples;
 
 const FORMATS: [(Format, &str); 4] =
@@ -24,7 +25,7 @@ fn stream(kind: StreamKind) -> StreamId {
     StreamId::new(OrgName::new("acme"), kind)
 }
 
-fn write(format: Format, kind: StreamKind, event: &Event) -> (String, Transformed) {
+fn write(format: Format, kind: StreamKind, event: &Event) -> (String, Mapped) {
     let mut out = Vec::new();
     let transformed = Formatter::new(format, Provenance::On, &stream(kind)).write(event, &mut out);
     (String::from_utf8(out).expect("every record is text"), transformed)
@@ -81,7 +82,7 @@ fn every_mapped_class_and_the_base_event_are_among_the_samples() {
         let (record, transformed) = write(Format::Ocsf, kind, &event);
         let value: Value = serde_json::from_str(&record).expect("JSON");
         let class = value["class_uid"].as_u64().expect("a class");
-        assert_eq!(class == 0, transformed == Transformed::Unmapped, "{record}");
+        assert_eq!(class == 0, transformed == Mapped::Unknown, "{record}");
         classes.insert(class);
     }
     assert_eq!(classes, BTreeSet::from([0, 3001, 3002, 3004, 3005, 3006, 6001, 6002]));
@@ -94,7 +95,7 @@ fn only_names_that_nobody_has_described_are_unmapped_among_whole_events() {
         let value: Value = serde_json::from_slice(&event.raw).expect("JSON");
         let has_team = value["context"]["team"].is_object() || value["category"] != "user_management";
         let is_whole = value["object"].is_object() && has_team;
-        if is_whole && write(Format::Ocsf, StreamKind::Audit, &event).1 == Transformed::Unmapped {
+        if is_whole && write(Format::Ocsf, StreamKind::Audit, &event).1 == Mapped::Unknown {
             unmapped.insert(value["event"].as_str().unwrap_or_default().to_owned());
         }
     }

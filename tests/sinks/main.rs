@@ -7,6 +7,7 @@ mod any_script;
 mod doubt;
 mod files;
 mod flow;
+mod redacted;
 mod relp;
 mod stdout;
 mod syslog;

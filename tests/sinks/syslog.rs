@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use miro_siem::{
-    config::settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, SyslogSettings, SyslogTransport, TlsSettings},
+    config::settings::{
+        FilterSettings, Format, Provenance, RedactSettings, SinkKindSettings, SinkSettings, SyslogSettings, SyslogTransport, TlsSettings,
+    },
     event::{Event, EventId, SinkName, StreamKind},
     sink::{ErrorClass, Receipt, Sink, Verdict, build, syslog::SyslogSink},
 };
@@ -146,6 +148,7 @@ async fn a_sink_from_the_configuration_delivers() {
         format: Format::Raw,
         provenance: Provenance::On,
         filter: FilterSettings::default(),
+        redact: RedactSettings::None,
         batch_events_max: Some(7),
         batch_bytes_max: None,
         flush_interval: Duration::from_secs(1),

@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::Value as Json;
-
 use super::{
     key::{Defaulted, Key, Keys, Optional, Required},
     name,
     node::{Kind, Node},
     problem::Faulty,
     scalar::ByteSize,
-    schema,
-    settings::{FilterSettings, Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
+    settings::{Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
     table::{At, Table, nearest},
     unsupported,
-    value::{FromText, Unfit, Value},
+    value::{FromText, Unfit},
 };
 use crate::event::{SinkName, StreamKind};
 
@@ -22,11 +19,16 @@ mod azure_monitor;
 mod credential;
 mod elasticsearch;
 mod file;
+mod filter;
 mod http;
 mod nats;
+mod redact;
 mod splunk_hec;
 mod sumo;
 mod syslog;
+
+use filter::FILTER;
+use redact::REDACT;
 
 /// A type of sink.
 pub(super) struct SinkType {
@@ -93,18 +95,6 @@ impl FromText for TypeName {
     }
 }
 
-/// A pattern for event names.
-struct Pattern(String);
-
-impl FromText for Pattern {
-    const MEANT: &'static str = "an event's name, with `*` and `?` where it may differ";
-
-    fn from_text(text: &str) -> Result<Self, Unfit> {
-        let is_name = !text.is_empty() && text.len() <= 256 && !text.chars().any(|char| char.is_control() || char.is_whitespace());
-        if is_name { Ok(Self(text.to_owned())) } else { Err(Unfit::Plainly) }
-    }
-}
-
 const TYPE: Key<TypeName, Required> = Key::required("type", "\"splunk_hec\"", "What kind of receiver it is; the types are below.");
 const STREAMS: Key<Vec<StreamKind>, Optional> = Key::optional("streams", "[\"audit\", \"content\"]", "all", "Which streams it takes.")
     .limited("of at least one stream", |streams| !streams.is_empty());
@@ -126,8 +116,6 @@ const PROVENANCE: Key<Provenance, Optional> = Key::optional(
     "true; false for azure_monitor, whose tables drop columns that they do not declare",
     "Whether a record says where it comes from: `_miro_siem` at the end of a JSON record, `fields` over HEC.",
 );
-const FILTER: Key<FilterSettings, Optional> =
-    Key::optional("filter", "{ exclude_events = [\"board_opened\"] }", "everything is taken", "Which events it takes.");
 const BATCH_EVENTS_MAX: Key<usize, Optional> =
     Key::optional("batch_events_max", "500", "the type's own limit", "How many events are sent at once at most.")
         .limited("from 1 to 100000", |events| (1..=100_000).contains(events));
@@ -165,6 +153,7 @@ pub(super) const COMMON_KEYS: Keys = &[
     &FORMAT,
     &PROVENANCE,
     &FILTER,
+    &REDACT,
     &BATCH_EVENTS_MAX,
     &BATCH_BYTES_MAX,
     &FLUSH_INTERVAL,
@@ -173,39 +162,6 @@ pub(super) const COMMON_KEYS: Keys = &[
     &RETRY_MAX,
     &TLS,
 ];
-
-const INCLUDE_EVENTS: Key<Vec<Pattern>, Defaulted> = Key::defaulted(
-    "include_events",
-    "",
-    "Only events of these names, where there are any; `*` and `?` stand for any text and any character.",
-);
-const EXCLUDE_EVENTS: Key<Vec<Pattern>, Defaulted> = Key::defaulted("exclude_events", "", "No events of these names.");
-
-const FILTER_KEYS: Keys = &[&INCLUDE_EVENTS, &EXCLUDE_EVENTS];
-
-impl Value for FilterSettings {
-    const MEANT: &'static str = "a table of include_events and exclude_events";
-
-    fn read(at: &At<'_>, node: &Node) -> Result<Self, Faulty> {
-        let table = Table::open(at.clone(), node)?;
-        let names = [INCLUDE_EVENTS.name, EXCLUDE_EVENTS.name];
-        table.refuse_unknown(&[FILTER_KEYS], |name| match nearest(name, &names) {
-            Some(_) => None,
-            None => Some(unsupported::message("the filter", name)),
-        });
-        let (include, exclude) = (table.take(&INCLUDE_EVENTS), table.take(&EXCLUDE_EVENTS));
-        let texts = |patterns: Vec<Pattern>| patterns.into_iter().map(|pattern| pattern.0).collect();
-        Ok(Self { include_events: texts(include?), exclude_events: texts(exclude?) })
-    }
-
-    fn sub_keys() -> Keys {
-        FILTER_KEYS
-    }
-
-    fn form() -> Json {
-        schema::table(FILTER_KEYS)
-    }
-}
 
 /// `[sinks.<name>]`; `global` is `[tls]`.
 pub(super) fn sink(at: At<'_>, name: &str, node: &Node, global: &TlsSettings) -> Result<SinkSettings, Faulty> {
@@ -241,11 +197,13 @@ fn common(
     kind: &SinkType,
     global: &TlsSettings,
 ) -> Result<impl FnOnce(SinkName, SinkKindSettings) -> SinkSettings + use<>, Faulty> {
-    let (streams, format, provenance, filter) = (table.take(&STREAMS), format(table, kind), table.take(&PROVENANCE), table.take(&FILTER));
+    let (streams, format, provenance) = (table.take(&STREAMS), format(table, kind), table.take(&PROVENANCE));
+    let (filter, redact) = (table.take(&FILTER), table.take(&REDACT));
     let (events_max, bytes_max, flush) = (table.take(&BATCH_EVENTS_MAX), table.take(&BATCH_BYTES_MAX), table.take(&FLUSH_INTERVAL));
     let (timeout, waits, tls, forwarder_events) =
         (table.take(&TIMEOUT), retry_waits(table), tls(table, kind, global), table.take(&FORWARDER_EVENTS));
-    let (streams, format, filter) = (streams?.unwrap_or_else(|| StreamKind::OF_MIRO.to_vec()), format?, filter?.unwrap_or_default());
+    let (streams, format) = (streams?.unwrap_or_else(|| StreamKind::OF_MIRO.to_vec()), format?);
+    let (filter, redact) = (filter?.unwrap_or_default(), redact?.unwrap_or_default());
     let own = forwarder_events?.then_some(StreamKind::Forwarder);
     let provenance = provenance?.unwrap_or(kind.provenance);
     let (batch_events_max, batch_bytes_max) = (events_max?, bytes_max?.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX)));
@@ -257,6 +215,7 @@ fn common(
         format,
         provenance,
         filter,
+        redact,
         batch_events_max,
         batch_bytes_max,
         flush_interval,

@@ -43,7 +43,7 @@ impl Driver {
                 DeadLetter {
                     sink: self.sink.name().clone(),
                     stream: self.lane.stream.clone(),
-                    event: pending.single(&self.lane.stream, index).events()[0].clone(),
+                    event: pending.original(index),
                     reason,
                     answer: answer.to_owned(),
                     attempts: tries.attempts,

@@ -15,6 +15,7 @@ pub(super) struct Counters {
     delivered: Counter,
     filtered: Counter,
     dead_lettered: Counter,
+    pub(super) filter_errors: Counter,
     pub(super) unmapped: Counter,
     pub(super) possible_duplicates: Counter,
     without_outcome: Counter,
@@ -53,14 +54,15 @@ impl Counters {
             delivered,
             filtered,
             dead_lettered,
+            filter_errors: counter(metrics::FILTER_ERRORS),
             unmapped: counter(metrics::EVENTS_UNMAPPED),
             possible_duplicates: counter(metrics::POSSIBLE_DUPLICATES),
             without_outcome: counter(metrics::EVENTS_WITHOUT_OUTCOME),
             tally: Default::default(),
         };
         // An outcome that has not happened yet is a zero, not an absent series: alerts need it.
-        let Self { delivered, filtered, dead_lettered, unmapped, possible_duplicates, without_outcome, tally: _ } = &counters;
-        for counter in [delivered, filtered, dead_lettered, unmapped, possible_duplicates, without_outcome] {
+        let Self { delivered, filtered, dead_lettered, filter_errors, unmapped, possible_duplicates, without_outcome, tally: _ } = &counters;
+        for counter in [delivered, filtered, dead_lettered, filter_errors, unmapped, possible_duplicates, without_outcome] {
             counter.increment(0);
         }
         counters

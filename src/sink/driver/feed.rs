@@ -9,7 +9,7 @@ use crate::{
     event::{Event, Position},
     journal::Chunk,
     retry::Backoff,
-    transform::{Transform, Transformed},
+    transform::{Mapped, Transform, Transformed, Written},
 };
 
 /// A sink that filters nearly everything acks now and then, so that the journal can let go and memory stays bounded.
@@ -45,6 +45,8 @@ pub(super) struct Feed<'a> {
     earlier: Earlier,
     /// Why the supply is gone, where it is.
     end: Option<Ended>,
+    /// Whether it has been said that the filter's expression fails on events.
+    has_told_of_filter: bool,
 }
 
 impl<'a> Feed<'a> {
@@ -60,6 +62,7 @@ impl<'a> Feed<'a> {
             backoff: driver.backoff(),
             earlier: begin.earlier,
             end: None,
+            has_told_of_filter: false,
         }
     }
 
@@ -119,22 +122,35 @@ impl<'a> Feed<'a> {
                 self.chunk.push_front(event);
                 return Room::None;
             }
-            let transformed = self.transform.apply(&event, pending.payloads());
-            if transformed == Transformed::Filtered {
-                pending.push_filtered(event.position);
-            } else if pending.len() > 0 && pending.bytes() > limits.bytes_max {
-                pending.undo();
-                self.chunk.push_front(event);
-                return Room::None;
-            } else {
-                if transformed == Transformed::Unmapped {
-                    self.driver.counters.unmapped.increment(1);
+            match self.transform.apply(&event, pending.payloads()) {
+                Transformed::Filtered => pending.push_filtered(event.position),
+                Transformed::Written(_) if pending.len() > 0 && pending.bytes() > limits.bytes_max => {
+                    pending.undo();
+                    self.chunk.push_front(event);
+                    return Room::None;
                 }
-                pending.push(event);
+                Transformed::Written(written) => {
+                    self.note(&written);
+                    pending.push(event, written.redacted);
+                }
             }
         }
         let full = pending.len() >= limits.events_max.max(1) || pending.bytes() >= limits.bytes_max;
         if full { Room::None } else { Room::Some }
+    }
+
+    /// Counts what is remarkable about a record; what the filter could not judge is told once.
+    fn note(&mut self, written: &Written) {
+        let driver = self.driver;
+        if written.mapped == Mapped::Unknown {
+            driver.counters.unmapped.increment(1);
+        }
+        let Some(why) = written.unjudged else { return };
+        driver.counters.filter_errors.increment(1);
+        if !std::mem::replace(&mut self.has_told_of_filter, true) {
+            let (sink, stream, reason) = (driver.sink.name(), &driver.lane.stream, why.as_str());
+            tracing::warn!(%sink, %stream, reason, "the filter's expression failed on an event, which is delivered; further ones are only counted");
+        }
     }
 
     /// Reads one chunk, however long it takes.

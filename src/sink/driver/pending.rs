@@ -1,5 +1,7 @@
 //! One batch on its way: the events that have no outcome yet, with their records.
 
+use bytes::Bytes;
+
 use crate::{
     event::{Event, Position, StreamId, Timestamp},
     sink::Batch,
@@ -21,7 +23,10 @@ pub(super) struct Tries {
 /// Events in order with their records, and the positions of those that were filtered between them. Its buffers are used again.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
+    /// As they may leave.
     events: Vec<Event>,
+    /// What Miro sent, where that is something else.
+    originals: Vec<Option<Bytes>>,
     payloads: Vec<u8>,
     ends: Vec<usize>,
     tries: Vec<Tries>,
@@ -36,6 +41,7 @@ impl Pending {
     /// Begins a new batch after that position.
     pub(super) fn clear(&mut self, after: Position) {
         self.events.clear();
+        self.originals.clear();
         self.payloads.clear();
         self.ends.clear();
         self.tries.clear();
@@ -49,8 +55,10 @@ impl Pending {
         &mut self.payloads
     }
 
-    /// Takes an event whose record has just been written.
-    pub(super) fn push(&mut self, event: Event) {
+    /// Takes an event whose record has just been written; `redacted` are its bytes as they may leave, if they are others. From here on a
+    /// sink sees nothing else of it.
+    pub(super) fn push(&mut self, mut event: Event, redacted: Option<Bytes>) {
+        self.originals.push(redacted.map(|redacted| std::mem::replace(&mut event.raw, redacted)));
         self.up_to = event.position;
         self.ends.push(self.payloads.len());
         self.tries.push(Tries::default());
@@ -106,6 +114,15 @@ impl Pending {
         whole.split_at(self.start).1.split_at(count).0
     }
 
+    /// One of the events without an outcome as Miro sent it, for the dead letters, which stay here.
+    pub(super) fn original(&self, index: usize) -> Event {
+        let event = self.events[self.start + index].clone();
+        match &self.originals[self.start + index] {
+            Some(raw) => Event { raw: raw.clone(), ..event },
+            None => event,
+        }
+    }
+
     /// The tries of the first `count` events without an outcome.
     pub(super) fn tries(&mut self, count: usize) -> &mut [Tries] {
         &mut self.tries[self.start..self.start + count]
@@ -151,11 +168,13 @@ impl Pending {
                 self.ends[kept] = written;
                 self.tries[kept] = self.tries[index];
                 self.events.swap(kept, index);
+                self.originals.swap(kept, index);
                 kept += 1;
             }
             begin = end;
         }
         self.events.truncate(kept);
+        self.originals.truncate(kept);
         self.ends.truncate(kept);
         self.tries.truncate(kept);
         self.payloads.truncate(written);
@@ -184,8 +203,6 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::event::{EventId, OrgName, Origin, StreamKind};
 
@@ -196,14 +213,10 @@ mod tests {
             pending.payloads().extend_from_slice(raw.as_bytes());
             let now = Timestamp::from_millis(0);
             let id = EventId::new(raw.clone());
-            pending.push(Event {
-                position: Position(position),
-                id,
-                time: None,
-                collected_at: now,
-                origin: Origin::Live,
-                raw: Bytes::from(raw),
-            });
+            pending.push(
+                Event { position: Position(position), id, time: None, collected_at: now, origin: Origin::Live, raw: Bytes::from(raw) },
+                None,
+            );
         }
         pending
     }

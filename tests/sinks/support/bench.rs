@@ -19,7 +19,7 @@ use miro_siem::{
         dead_letters::{DEAD_LETTER_BYTES_MAX, DeadLetter, DeadLetters},
         driver::{Driver, Limits, Shutdown, SinkParts, SinkState},
     },
-    transform::TransformSettings,
+    transform::{Redaction, TransformSettings},
 };
 
 use super::{MemoryJournal, ScriptedSink, audit, began_at, event, journal::OnAck};
@@ -33,6 +33,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Clock,
     pub(crate) name: SinkName,
     pub(crate) filter: FilterSettings,
+    pub(crate) redaction: Redaction,
     pub(crate) format: Format,
     pub(crate) dir: Arc<tempfile::TempDir>,
     next_position: u64,
@@ -93,6 +94,7 @@ impl Bench {
             clock,
             name,
             filter: FilterSettings::default(),
+            redaction: Redaction::none(),
             format: Format::Raw,
             dir,
             next_position: 1,
@@ -122,7 +124,11 @@ impl Bench {
     }
 
     pub(crate) fn driver_of(&self, stream: StreamId) -> Driver {
-        let transform = TransformSettings { format: self.format, provenance: Provenance::On, filter: self.filter.clone() };
+        let transform = TransformSettings {
+            filter: self.filter.clone(),
+            redaction: self.redaction.clone(),
+            ..TransformSettings::whole(self.format, Provenance::On)
+        };
         Driver::new(self.state.clone(), self.journal.clone() as Arc<dyn Journal>, stream, transform)
     }
 

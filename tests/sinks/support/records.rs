@@ -1,7 +1,7 @@
 //! Events with their records, as the driver hands them to a sink, and what a receiver of syslog must have of them.
 
 use miro_siem::{
-    config::settings::{FilterSettings, Format, Provenance},
+    config::settings::{Format, Provenance},
     event::{Event, EventId},
     sink::{Batch, Receipt, Sink, SinkError},
     transform::{Transform, TransformSettings},
@@ -33,7 +33,7 @@ impl Records {
     }
 
     pub(crate) fn in_format(format: Format, events: Vec<Event>) -> Self {
-        let settings = TransformSettings { format, provenance: Provenance::On, filter: FilterSettings::default() };
+        let settings = TransformSettings::whole(format, Provenance::On);
         let mut transform = Transform::new(&settings, &audit());
         let (mut payloads, mut ends) = (Vec::new(), Vec::new());
         for event in &events {

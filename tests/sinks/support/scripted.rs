@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use miro_siem::{
     event::{Position, StreamId},
@@ -44,6 +45,8 @@ struct Seen {
     calls: Vec<Call>,
     /// Each copy of an event that the receiver has taken, in order.
     taken: Vec<(StreamId, u64)>,
+    /// All that was handed over: an event's bytes and its record.
+    handed_over: Vec<(Bytes, Vec<u8>)>,
     probes: Vec<Duration>,
     probe_answers: VecDeque<SinkError>,
 }
@@ -95,6 +98,10 @@ impl ScriptedSink {
 
     pub(crate) fn taken(&self) -> Vec<u64> {
         self.seen().taken.iter().map(|(_, position)| *position).collect()
+    }
+
+    pub(crate) fn handed_over(&self) -> Vec<(Bytes, Vec<u8>)> {
+        self.seen().handed_over.clone()
     }
 
     pub(crate) fn has_taken(&self, stream: &StreamId, position: Position) -> bool {
@@ -149,6 +156,7 @@ impl Sink for ScriptedSink {
         for (event, payload) in batch.iter() {
             let text = std::str::from_utf8(payload).expect("records are text");
             assert!(text.contains(event.id.as_str()), "every event goes with its own record");
+            self.seen().handed_over.push((event.raw.clone(), payload.to_vec()));
         }
         let positions = batch.events().iter().map(|event| event.position.0).collect();
         let call = Call { stream: batch.stream().clone(), positions, bytes: batch.bytes(), after: self.began.elapsed() };
