@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use miro_siem::{
     clock::Clock,
-    config::{Secret, settings::TlsSettings},
+    config::{
+        Secret,
+        settings::{QuotaShare, TlsSettings},
+    },
     event::{Decoded, OrgName, StreamKind, TimeRange, Timestamp},
     metrics::Metrics,
     miro::{
-        Connection, Cursor, Limits, LogClient, LogKind, MiroClass, MiroError, OrgId, Page, PageRequest, Pages, Quota, TokenInfo,
+        Connection, Cursor, Limits, LogClient, LogKind, MiroClass, MiroError, OrgId, Page, PageRequest, Pages, Priority, Quota, TokenInfo,
         auth::{StaticToken, TokenSource},
     },
     net,
@@ -39,7 +42,7 @@ pub(crate) fn static_token() -> Arc<dyn TokenSource> {
 
 pub(crate) fn client_with(connection: Connection, kind: LogKind, org_id: OrgId, auth: Arc<dyn TokenSource>) -> LogClient {
     let org = OrgName::new("acme");
-    let quota = Quota::new(org.clone(), connection.metrics.clone());
+    let quota = Quota::new(org.clone(), QuotaShare::WHOLE, connection.metrics.clone());
     LogClient::new(connection, org, kind, Arc::new(org_id), auth, quota)
 }
 
@@ -52,7 +55,7 @@ pub(crate) fn window() -> TimeRange {
 }
 
 pub(crate) async fn first_page(client: &LogClient) -> Result<Page, MiroError> {
-    client.page(PageRequest { window: window(), cursor: None, limit: 500 }).await
+    client.page(PageRequest { window: window(), cursor: None, limit: 500, priority: Priority::Live }).await
 }
 
 #[tokio::test]
@@ -213,7 +216,12 @@ fn a_cursor_of_any_characters_comes_back_as_it_was() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(300));
     let hostile = proptest::string::string_regex("([ #=+%&?/\\\\\"'\u{0}\r\n\u{7f}\u{a0}\u{202e}🦀]|\\PC){1,40}").expect("a pattern");
     let outcome = runner.run(&hostile, |cursor| {
-        let page = runtime.block_on(client.page(PageRequest { window: window(), cursor: Some(&Cursor::new(&cursor)), limit: 500 }));
+        let page = runtime.block_on(client.page(PageRequest {
+            window: window(),
+            cursor: Some(&Cursor::new(&cursor)),
+            limit: 500,
+            priority: Priority::Live,
+        }));
         page.expect("a page");
         let request = server.requests().pop().expect("a request");
         prop_assert_eq!(request.parameter("cursor"), Some(cursor));

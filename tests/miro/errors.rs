@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
-use miro_siem::miro::{Cursor, LogKind, MiroClass, MiroError, OrgId, PageRequest, Pages};
+use miro_siem::miro::{Cursor, LogKind, MiroClass, MiroError, OrgId, PageRequest, Pages, Priority};
 
 use crate::{
     client::{TOKEN, client, client_with, connection, first_page, static_token, window},
@@ -32,7 +32,10 @@ async fn error_of(case: Case) -> MiroError {
     let server = Server::start(move |_| answer.clone()).await;
     let cursor = case.cursor.map(Cursor::new);
     let client = client(&server, case.kind);
-    let error = client.page(PageRequest { window: window(), cursor: cursor.as_ref(), limit: case.limit }).await.expect_err("no page");
+    let error = client
+        .page(PageRequest { window: window(), cursor: cursor.as_ref(), limit: case.limit, priority: Priority::Live })
+        .await
+        .expect_err("no page");
     assert_clean(&error);
     error
 }

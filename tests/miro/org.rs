@@ -10,7 +10,7 @@ use miro_siem::{
     },
     event::{OrgName, StreamKind},
     metrics::Metrics,
-    miro::{MiroClass, MiroError, OrgApi, OrgParts, Page, PageRequest, Pages},
+    miro::{MiroClass, MiroError, OrgApi, OrgParts, Page, PageRequest, Pages, Priority},
     net,
 };
 
@@ -56,7 +56,7 @@ fn api(org: &OrgSettings, state_dir: &Path) -> OrgApi {
 }
 
 async fn page(pages: &Arc<dyn Pages>) -> Result<Page, MiroError> {
-    pages.page(PageRequest { window: window(), cursor: None, limit: 100 }).await
+    pages.page(PageRequest { window: window(), cursor: None, limit: 100, priority: Priority::Live }).await
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_429_holds_back_the_streams_of_its_token_alone() {
     let pages: Vec<_> = org.streams.iter().map(|stream| api.pages(stream).expect("a client")).collect();
     let wait = Duration::from_secs(20);
     assert_eq!(page(&pages[0]).await.expect_err("429").class(), MiroClass::Throttled(Some(wait)));
-    assert_eq!(pages.iter().map(|pages| pages.ready_in(NOW)).collect::<Vec<_>>(), [Some(wait), Some(wait), None]);
+    assert_eq!(pages.iter().map(|pages| pages.ready_in(NOW, Priority::Live)).collect::<Vec<_>>(), [Some(wait), Some(wait), None]);
     assert_eq!(page(&pages[1]).await.expect_err("held back").class(), MiroClass::Throttled(Some(wait)));
     page(&pages[2]).await.expect("a page");
 }

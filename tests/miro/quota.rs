@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use miro_siem::{
     clock::Clock,
+    config::settings::QuotaShare,
     event::OrgName,
-    miro::{Credits, LogClient, LogKind, MiroClass, OrgId, Quota},
+    miro::{Endpoint, LogClient, LogKind, MiroClass, OrgId, Priority, Quota},
 };
 
 use crate::{
@@ -18,7 +19,7 @@ fn pair(server: &Server) -> (LogClient, LogClient, Quota) {
     let mut connection = connection(server);
     connection.clock = Clock::from_fn(|| NOW);
     let org = OrgName::new("acme");
-    let quota = Quota::new(org.clone(), connection.metrics.clone());
+    let quota = Quota::new(org.clone(), QuotaShare::WHOLE, connection.metrics.clone());
     let (auth, org_id) = (static_token(), Arc::new(OrgId::configured("1")));
     let client = |kind| LogClient::new(connection.clone(), org.clone(), kind, org_id.clone(), auth.clone(), quota.clone());
     (client(LogKind::Audit), client(LogKind::Content), quota)
@@ -35,7 +36,7 @@ async fn a_request_that_the_minute_cannot_pay_is_held_back_while_a_cheaper_one_g
     assert!(error.to_string().contains("the next request goes in 23 s"), "{error}");
     first_page(&audit).await.expect("100 credits are there");
     assert_eq!(server.requests().len(), 2, "what is held back is not sent");
-    assert_eq!(quota.ready_in(Credits::LEVEL_4, NOW.plus(Duration::from_secs(23))), None);
+    assert_eq!(quota.ready_in(Endpoint::Log(LogKind::Content), Priority::Live, NOW.plus(Duration::from_secs(23))), None);
 }
 
 #[tokio::test]
@@ -52,7 +53,7 @@ async fn after_a_429_every_stream_of_the_token_waits_as_long_as_miro_says() {
         assert_eq!(first_page(&content).await.expect_err("429").class(), MiroClass::Throttled(Some(wait)), "{headers}");
         assert_eq!(first_page(&audit).await.expect_err("held back").class(), MiroClass::Throttled(Some(wait)), "{headers}");
         assert_eq!(server.requests().len(), 1);
-        assert_eq!(quota.ready_in(Credits::LEVEL_2, NOW.plus(wait)), None, "{headers}");
+        assert_eq!(quota.ready_in(Endpoint::Log(LogKind::Audit), Priority::Live, NOW.plus(wait)), None, "{headers}");
     }
 }
 
@@ -65,7 +66,7 @@ async fn the_metric_shows_the_lowest_of_an_organisations_tokens() {
     .await;
     let connection = connection(&server);
     let (org, org_id) = (OrgName::new("acme"), Arc::new(OrgId::configured("1")));
-    let quota = Quota::new(org.clone(), connection.metrics.clone());
+    let quota = Quota::new(org.clone(), QuotaShare::WHOLE, connection.metrics.clone());
     let client = |kind, quota| LogClient::new(connection.clone(), org.clone(), kind, org_id.clone(), static_token(), quota);
     let (content, audit) = (client(LogKind::Content, quota.of_another_token()), client(LogKind::Audit, quota));
     let gauge = r#"miro_siem_quota_remaining_credits{org="acme"}"#;

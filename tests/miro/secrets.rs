@@ -6,10 +6,10 @@ use std::{
 };
 
 use miro_siem::{
-    config::Secret,
+    config::{Secret, settings::QuotaShare},
     event::OrgName,
     miro::{
-        Cursor, LogKind, OrgId, PageRequest, Pages, Quota,
+        Cursor, LogKind, OrgId, PageRequest, Pages, Priority, Quota,
         auth::{OauthGrant, OauthSettings, TokenSource},
     },
 };
@@ -76,7 +76,7 @@ async fn pages_and_their_errors_show_no_secret() {
         let server = Server::start(move |_| answer.clone()).await;
         let client = client_with(connection(&server), LogKind::Audit, OrgId::from_the_token(), static_token());
         let cursor = Cursor::new(CURSOR);
-        let request = PageRequest { window: window(), cursor: Some(&cursor), limit: 100 };
+        let request = PageRequest { window: window(), cursor: Some(&cursor), limit: 100, priority: Priority::Live };
         check(&format!("{client:?} {request:?}"));
         match client.page(request).await {
             Ok(page) => check(&format!("{page:?}")),
@@ -110,7 +110,7 @@ async fn refreshes_and_their_errors_show_no_secret() {
     }
     miro.lock().expect("no panic").whim = Whim::Fair;
     let token = grant.token().await.expect("a token");
-    check(&format!("{token:?} {grant:?} {:?}", Quota::new(OrgName::new("acme"), connection(&server).metrics)));
+    check(&format!("{token:?} {grant:?} {:?}", Quota::new(OrgName::new("acme"), QuotaShare::WHOLE, connection(&server).metrics)));
     drop(collecting);
     assert!(log.text().contains("access token refreshed"), "nothing was collected: {}", log.text());
     check(&log.text());
