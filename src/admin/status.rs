@@ -67,6 +67,53 @@ pub struct StreamStatus {
     pub token_expires_at: Option<String>,
     /// The newest error.
     pub fault: Option<Fault>,
+    /// What is done about time of the past.
+    #[serde(default)]
+    pub backfill: BackfillStatus,
+    /// How far each later listing of collected time has got, the shortest delay first.
+    #[serde(default)]
+    pub reconcile: Vec<PassStatus>,
+}
+
+/// How the collection of past time is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BackfillStatus {
+    /// Seconds that are wanted and not collected, without what lies past Miro's retention.
+    pub missing_secs: f64,
+    /// Windows that are being listed.
+    pub windows: usize,
+    /// Ranges that failed and wait for another attempt.
+    pub set_aside: usize,
+    /// What was asked for with `miro-siem backfill` and is not done.
+    pub requests: Vec<RequestStatus>,
+    /// The newest error; none since a window was finished and nothing waits for another attempt.
+    pub fault: Option<Fault>,
+}
+
+/// A requested range.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestStatus {
+    /// Its number.
+    pub id: u64,
+    /// The first instant that was asked for.
+    pub from: String,
+    /// The first instant after what was asked for.
+    pub to: String,
+    /// Seconds of it that are not collected yet.
+    pub missing_secs: f64,
+    /// Events that were found in it since the process started.
+    pub events: u64,
+}
+
+/// One later listing of collected time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassStatus {
+    /// How many seconds after it happened time is listed again.
+    pub after_secs: f64,
+    /// Up to here that is done.
+    pub up_to: String,
+    /// Why it got no further, where something is wrong.
+    pub fault: Option<Fault>,
 }
 
 impl StreamStatus {

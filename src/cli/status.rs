@@ -113,6 +113,23 @@ fn stream_line(text: &mut String, row: &StreamStatus, colours: Colours) {
         colours.paint(if gap_secs > 0.0 { Tone::Bad } else { Tone::Plain }, &gaps)
     );
     fault(text, row.fault.as_ref());
+    past(text, row);
+}
+
+/// What is done about the past, where there is something to do.
+fn past(text: &mut String, row: &StreamStatus) {
+    let backfill = &row.backfill;
+    if backfill.missing_secs > 0.0 || !backfill.requests.is_empty() {
+        let aside = if backfill.set_aside > 0 { format!(", {} set aside after a failure", backfill.set_aside) } else { String::new() };
+        let requests = if backfill.requests.is_empty() { String::new() } else { format!(", {} on request", backfill.requests.len()) };
+        let missing = span(backfill.missing_secs);
+        text.push_str(&indented(&format!("backfill: {missing} missing, {} windows under way{aside}{requests}", backfill.windows)));
+    }
+    fault(text, backfill.fault.as_ref());
+    for pass in row.reconcile.iter().filter(|pass| pass.fault.is_some()) {
+        text.push_str(&indented(&format!("reconcile after {}: reaches {}", span(pass.after_secs), pass.up_to)));
+        fault(text, pass.fault.as_ref());
+    }
 }
 
 fn sink_line(text: &mut String, row: &SinkStatus, colours: Colours) {

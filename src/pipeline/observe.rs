@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::gaps::{Missing, Polled};
 use crate::{
-    admin::status::{GapState, JournalStatus, RangeStatus, SinkStatus, Status, StreamStatus, instant},
+    admin::status::{
+        BackfillStatus, GapState, JournalStatus, PassStatus, RangeStatus, RequestStatus, SinkStatus, Status, StreamStatus, instant,
+    },
     clock::Clock,
     event::{SinkName, StreamId, Timestamp},
-    health::{Health, SinkHealth, SinkPhase, StreamHealth},
+    health::{BackfillHealth, Health, PassHealth, RequestHealth, SinkHealth, SinkPhase, StreamHealth},
     journal::{Backlog, Journal},
     metrics::{self, Metrics},
     miro::Pages,
@@ -171,7 +173,30 @@ fn stream_status(one: &ObservedStream, row: StreamHealth, missing: Option<&Missi
         quota_remaining_credits: pages.quota().remaining.map(u64::from),
         token_expires_at: row.token_expires_at.map(instant),
         fault: row.fault,
+        backfill: backfill_status(row.backfill),
+        reconcile: row.reconcile.into_iter().map(pass_status).collect(),
     }
+}
+
+fn backfill_status(health: BackfillHealth) -> BackfillStatus {
+    let request = |one: RequestHealth| RequestStatus {
+        id: one.id,
+        from: instant(one.range.from()),
+        to: instant(one.range.to()),
+        missing_secs: one.missing.as_secs_f64(),
+        events: one.events,
+    };
+    BackfillStatus {
+        missing_secs: health.missing.as_secs_f64(),
+        windows: health.windows,
+        set_aside: health.set_aside,
+        requests: health.requests.into_iter().map(request).collect(),
+        fault: health.fault,
+    }
+}
+
+fn pass_status(health: PassHealth) -> PassStatus {
+    PassStatus { after_secs: health.after.as_secs_f64(), up_to: instant(health.up_to), fault: health.fault }
 }
 
 fn sink_status(sink: &SinkName, row: SinkHealth, backlog: &Backlog, is_stuck: bool, now: Timestamp) -> SinkStatus {

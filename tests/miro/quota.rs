@@ -6,11 +6,11 @@ use miro_siem::{
     clock::Clock,
     config::settings::QuotaShare,
     event::OrgName,
-    miro::{Endpoint, LogClient, LogKind, MiroClass, OrgId, Priority, Quota},
+    miro::{Endpoint, LogClient, LogKind, MiroClass, OrgId, PageRequest, Pages, Priority, Quota},
 };
 
 use crate::{
-    client::{NOW, connection, first_page, static_token},
+    client::{NOW, connection, first_page, static_token, window},
     server::{EMPTY_PAGE, Server, reply},
 };
 
@@ -75,4 +75,21 @@ async fn the_metric_shows_the_lowest_of_an_organisations_tokens() {
     assert!(connection.metrics.render().contains(&format!("{gauge} 97900")), "{}", connection.metrics.render());
     first_page(&content).await.and(first_page(&audit).await).expect("pages");
     assert!(connection.metrics.render().contains(&format!("{gauge} 4000")), "{}", connection.metrics.render());
+}
+
+#[tokio::test]
+async fn a_backfill_that_is_held_back_is_no_failure_and_a_live_call_goes_all_the_same() {
+    let headers = "Date: Sat, 31 Jan 2026 09:30:00 GMT\r\nX-RateLimit-Limit: 100000\r\nX-RateLimit-Remaining: 2100\r\nX-RateLimit-Reset: 1769851823\r\n";
+    let server = Server::start(move |_| reply(200, headers, EMPTY_PAGE)).await;
+    let (audit, content, _) = pair(&server);
+    first_page(&audit).await.expect("nothing is known yet");
+    audit.plan_live(NOW.plus(Duration::from_secs(300)));
+    content.plan_live(NOW.plus(Duration::from_secs(20)));
+    let past = PageRequest { window: window(), cursor: None, limit: 500, priority: Priority::Backfill };
+    audit.page(past).await.expect("what is left beside the content poll that falls due suffices for it");
+    audit.plan_live(NOW.plus(Duration::from_secs(20)));
+    let error = audit.page(past).await.expect_err("the rest is for live calls");
+    assert!(error.is_held() && matches!(error.class(), MiroClass::Throttled(Some(_))), "{error}");
+    assert_eq!(server.requests().len(), 2, "what is held back is not sent");
+    first_page(&content).await.expect("it is for this one");
 }
