@@ -20,7 +20,7 @@
 //!   is refused before anything is sent, with the wait that it takes ([`MiroError::is_held`]).
 //! - A refresh token is used once. The pair that replaces it is on disk, synced, before it is used.
 //!
-//! It does not plan windows, wait, drop repeats or remember where it was: that is the poller's part. It knows no event names.
+//! It does not plan windows, wait, drop repeats or remember where it was: that is the collector's part. It knows no event names.
 //!
 //! After a crash there is nothing to mend but a refresh that was under way: a marker on disk tells that it is unknown whether Miro
 //! took the refresh token in, see [`auth`].
