@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::event::{StreamId, TimeRange, Timestamp};
+use crate::event::{StreamId, Timestamp};
 
 /// The running process, as far as it can be steered: what a person changes goes through here, and through nothing else. A part that is not
 /// there is one that this process does not have, and its routes say so.
@@ -72,6 +72,9 @@ pub enum ControlError {
     /// It makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// It can be done as soon as Miro has answered once.
+    #[error("{0}")]
+    NotYet(String),
     /// It cannot be done now.
     #[error("{0}")]
     Conflict(String),
@@ -108,12 +111,23 @@ pub struct BackfillStatus {
     pub state: BackfillState,
     /// How much time it covers.
     pub range_secs: f64,
-    /// How much of that is collected.
-    pub collected_secs: f64,
-    /// New events that it has collected, where they are counted.
-    pub events: Option<u64>,
-    /// What is to be known about it: that its range was cut, or why it has failed.
+    /// How much of that was not collected when it was asked for.
+    pub missing_at_start_secs: f64,
+    /// How much of it is not collected now.
+    pub missing_secs: f64,
+    /// New events that were found in its range, since it was asked for or since the process started.
+    pub events: u64,
+    /// What is to be known about it, such as that its range was cut.
     pub note: Option<String>,
+    /// What keeps it from going on, while something does.
+    pub fault: Option<String>,
+}
+
+impl BackfillStatus {
+    /// How much of what was missing is collected, from 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        if self.missing_at_start_secs > 0.0 { (1.0 - self.missing_secs / self.missing_at_start_secs).clamp(0.0, 1.0) } else { 1.0 }
+    }
 }
 
 /// How far a backfill is.
@@ -124,34 +138,22 @@ pub enum BackfillState {
     Running,
     /// All of its range is collected.
     Done,
+    /// It has ended, and what is still missing lies past Miro's retention by now.
+    Partly,
     /// Somebody has ended it.
     Cancelled,
-    /// A part of its range cannot be collected any more.
-    Failed,
 }
 
 impl BackfillState {
-    /// Whether nothing more will happen.
-    pub fn is_over(self) -> bool {
-        self != Self::Running
-    }
-
     /// The name in JSON and in tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
+            Self::Partly => "partly",
             Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
         }
     }
-}
-
-/// How much of a range is collected, as seconds of the whole and of the part.
-pub fn lengths(range: TimeRange, missing: &[TimeRange]) -> (f64, f64) {
-    let whole = range.length().as_secs_f64();
-    let left: f64 = missing.iter().map(|part| part.length().as_secs_f64()).sum();
-    (whole, (whole - left).max(0.0))
 }
 
 /// Which events are wanted.

@@ -93,6 +93,13 @@ pub(super) enum DaemonError {
     Setup(#[from] anyhow::Error),
 }
 
+impl DaemonError {
+    /// Whether no daemon is there at all.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Absent { .. } | Self::Off)
+    }
+}
+
 /// What the daemon answered.
 pub(super) struct Answer {
     /// The status.

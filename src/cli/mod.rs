@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Environment;
 
+mod backfill;
 pub mod check;
 mod completions;
 mod daemon;
@@ -104,6 +105,8 @@ enum Command {
     Status(status::Options),
     /// List what is not collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
+    /// Collect a range of a stream, through the running daemon, or alone where none runs
+    Backfill(backfill::Options),
     /// Show events as the running daemon collects them
     Tail(tail::Options),
     /// Show or change how much the running daemon logs, without a restart
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options, &cli.log),
         Command::Status(options) => status::run(&options),
         Command::Gaps(options) => gaps::run(&options),
+        Command::Backfill(options) => backfill::run(&options, &cli.log),
         Command::Tail(options) => tail::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::DeadLetters(command) => dead_letters::run(&command),

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, io::Write as _, time::Duration};
 
+use self::details::details;
 use super::{
     Exit, daemon, print,
     readable::{clean, cut},
@@ -10,8 +11,11 @@ use super::{
 use crate::{
     admin::status::{SinkStatus, Status, StreamStatus},
     config::settings::AdminSettings,
+    event::Timestamp,
     health::Fault,
 };
+
+mod details;
 
 /// The mend stands at the end of a sentence, so it must not be cut off; a receiver's answer inside is kept short where it is made.
 const FAULT_CHARS_MAX: usize = 1_000;
@@ -87,8 +91,9 @@ fn table(status: &Status, colours: Colours) -> String {
     let verdict = if status.healthy { colours.paint(Tone::Good, "healthy") } else { colours.paint(Tone::Bad, "needs attention") };
     let _ = writeln!(text, "miro-siem {} (pid {}) {verdict}, since {}\n", status.version, status.pid, status.started_at);
     let _ = writeln!(text, "{:<24} {:<12} {:<24} {:>8} {:>10} {:>8}", "STREAM", "STATE", "COLLECTED UP TO", "LAG", "EVENTS", "GAPS");
+    let now = Timestamp::parse(&status.now).ok();
     for row in &status.streams {
-        stream_line(&mut text, row, colours);
+        stream_line(&mut text, row, now, colours);
     }
     let _ = writeln!(text, "\n{:<24} {:<12} {:>12} {:>10} {:>8} {:>12}", "SINK", "STATE", "DELIVERED", "BACKLOG", "OLDEST", "DEAD LETTERS");
     for row in &status.sinks {
@@ -99,7 +104,7 @@ fn table(status: &Status, colours: Colours) -> String {
     text
 }
 
-fn stream_line(text: &mut String, row: &StreamStatus, colours: Colours) {
+fn stream_line(text: &mut String, row: &StreamStatus, now: Option<Timestamp>, colours: Colours) {
     let gap_secs = row.gap_secs();
     let gaps = format!("{:>8}", span(gap_secs));
     let _ = writeln!(
@@ -113,23 +118,7 @@ fn stream_line(text: &mut String, row: &StreamStatus, colours: Colours) {
         colours.paint(if gap_secs > 0.0 { Tone::Bad } else { Tone::Plain }, &gaps)
     );
     fault(text, row.fault.as_ref());
-    past(text, row);
-}
-
-/// What is done about the past, where there is something to do.
-fn past(text: &mut String, row: &StreamStatus) {
-    let backfill = &row.backfill;
-    if backfill.missing_secs > 0.0 || !backfill.requests.is_empty() {
-        let aside = if backfill.set_aside > 0 { format!(", {} set aside after a failure", backfill.set_aside) } else { String::new() };
-        let requests = if backfill.requests.is_empty() { String::new() } else { format!(", {} on request", backfill.requests.len()) };
-        let missing = span(backfill.missing_secs);
-        text.push_str(&indented(&format!("backfill: {missing} missing, {} windows under way{aside}{requests}", backfill.windows)));
-    }
-    fault(text, backfill.fault.as_ref());
-    for pass in row.reconcile.iter().filter(|pass| pass.fault.is_some()) {
-        text.push_str(&indented(&format!("reconcile after {}: reaches {}", span(pass.after_secs), pass.up_to)));
-        fault(text, pass.fault.as_ref());
-    }
+    details(text, row, now, colours);
 }
 
 fn sink_line(text: &mut String, row: &SinkStatus, colours: Colours) {
@@ -164,8 +153,12 @@ fn phase(phase: &impl serde::Serialize, healthy: bool, fault: Option<&Fault>, co
 /// What a receiver said goes to the terminal without anything that would move its cursor.
 fn fault(text: &mut String, fault: Option<&Fault>) {
     if let Some(fault) = fault {
-        text.push_str(&indented(&format!("{}: {}", clean(&fault.class), cut(&clean(&fault.message), FAULT_CHARS_MAX))));
+        text.push_str(&indented(&fault_words(fault)));
     }
+}
+
+fn fault_words(fault: &Fault) -> String {
+    format!("{}: {}", clean(&fault.class), cut(&clean(&fault.message), FAULT_CHARS_MAX))
 }
 
 #[cfg(test)]
@@ -179,13 +172,19 @@ mod tests {
         let fault =
             json!({ "at": "2023-11-14T22:13:20.000Z", "class": "auth", "message": format!("refused\u{1b}[2J {}", "because ".repeat(60)) });
         let (time, fault) = ("2026-11-20T10:00:00.000Z", if healthy { serde_json::Value::Null } else { fault });
+        let request = json!({ "id": 1, "from": time, "to": time, "missing_secs": 1.0, "events": 2 });
         let status = json!({
             "version": "0.1.0", "pid": 4_194_303, "started_at": time, "now": time, "healthy": healthy, "ready": true, "problems": [],
             "streams": [{
                 "org": name, "stream": "content", "phase": "journal_full", "healthy": healthy, "origin": time, "watermark": time,
                 "lag_secs": 86_400.0, "coverage": [], "gaps": [{ "from": time, "to": time, "secs": 3_600.0, "state": "open" }],
-                "last_success": time, "events_collected": 1_234_567_890_u64, "quota_remaining_credits": null, "token_expires_at": null,
-                "fault": fault,
+                "last_success": time, "events_collected": 1_234_567_890_u64, "quota_remaining_credits": 98_000,
+                "token_expires_at": "2026-11-23T10:00:00.000Z", "fault": fault,
+                "backfill": { "missing_secs": 2_592_000.0, "windows": 12, "set_aside": 3, "requests": [request, request], "fault": fault },
+                "reconcile": [
+                    { "after_secs": 3_600.0, "up_to": time, "fault": null }, { "after_secs": 86_400.0, "up_to": time, "fault": fault },
+                    { "after_secs": 604_800.0, "up_to": time, "fault": null },
+                ],
             }],
             "sinks": [{
                 "name": name, "phase": "delivering", "paused": !healthy, "healthy": healthy, "backlog_events": 1_234_567_890_u64,
@@ -204,6 +203,18 @@ mod tests {
             assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
             assert!(!text.contains('\u{1b}'), "{text}");
         }
+    }
+
+    #[test]
+    fn a_stream_says_what_is_left_of_its_past_its_quota_and_its_token() {
+        let text = table(&status(true), Colours::Off);
+        assert!(text.contains("  past: 30d to collect, 2 backfills asked for, 12 windows open, 3 ranges set aside\n"), "{text}");
+        assert!(text.contains("  quota: 98000 credits left · token: 3 days left\n"), "{text}");
+        assert!(
+            text.contains("  listed again: after 1h up to 11-20 10:00, after 24h up to 11-20 10:00, after 7d up to 11-20 10:00\n"),
+            "{text}"
+        );
+        assert!(table(&status(false), Colours::Off).contains("  listing again after 24h: auth: refused"), "{text}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! It moves no event itself.
 
 mod assembly;
+mod backfills;
 mod gaps;
 mod observe;
 mod routes;

@@ -10,12 +10,16 @@ use tracing::{error, info, warn};
 use super::{
     AssemblyError, Observer, ReadySink, Stop,
     assembly::{self, Collected, Shared},
+    backfills::Engine,
     routes,
     supervise::{Supervision, supervise},
     tail::{Tail, followable},
 };
 use crate::{
-    admin::{self, control::LogLevel},
+    admin::{
+        self,
+        control::{Backfills, LogLevel},
+    },
     clock::Clock,
     config::{
         Settings,
@@ -55,12 +59,14 @@ pub struct Parts {
     pub health: Health,
     /// The process's log level, where it can be changed.
     pub log: Option<Arc<dyn LogLevel>>,
+    /// Only this stream is collected. Every sink and stream keeps its place, and what is collected already of the others is delivered.
+    pub only: Option<StreamId>,
 }
 
 impl Parts {
     /// What the settings say, on the machine's clock.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, sinks: Vec::new(), clock: Clock::system(), metrics: Metrics::new(), health: Health::new(), log: None }
+        Self { settings, sinks: Vec::new(), clock: Clock::system(), metrics: Metrics::new(), health: Health::new(), log: None, only: None }
     }
 }
 
@@ -99,6 +105,7 @@ pub struct Running {
     sinks: Vec<Arc<SinkState>>,
     sources: JoinSet<()>,
     backfills: BTreeMap<StreamId, BackfillRequests>,
+    engine: Arc<Engine>,
     drivers: JoinSet<()>,
     /// Cancelled when collection has ended: only then is there nothing to come that a driver would have to wait for.
     drain: CancellationToken,
@@ -116,15 +123,16 @@ pub async fn run(parts: Parts, stop: Stop) -> Result<Outcome, RunError> {
 
 /// Starts a pipeline.
 pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
-    let Parts { settings, sinks: extra, clock, metrics, health, log } = parts;
+    let Parts { settings, sinks: extra, clock, metrics, health, log, only } = parts;
     let shared = Shared { clock: clock.clone(), health: health.clone(), metrics: metrics.clone() };
     let journal = open_journal(&settings).await?;
     let listeners = admin::Listeners::bind(&settings.admin).await?;
-    let streams = assembly::streams(&settings, &shared)?;
+    let mut streams = assembly::streams(&settings, &shared)?;
     let mut sinks = assembly::sinks(&settings.sinks)?;
     sinks.extend(extra);
     let routes = assembly::routes(&streams, &sinks);
     routes::subscribe(&journal, &routes).await?;
+    streams.retain(|one| only.as_ref().is_none_or(|only| one.stream == *only));
     let observer = Observer {
         journal: journal.clone(),
         health,
@@ -142,12 +150,13 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let streams_len = streams.len();
     let forwarders = assembly::forwarders(&settings, &routes, &journal, &shared);
     let streams: Vec<_> = streams.into_iter().map(|one| (one.requests(&journal, &shared), one)).collect();
-    let backfills = streams.iter().map(|(requests, one)| (one.stream.clone(), requests.clone())).collect();
+    let backfills: BTreeMap<_, _> = streams.iter().map(|(requests, one)| (one.stream.clone(), requests.clone())).collect();
     let sources = spawn_sources(streams, &forwarders, &journal, &shared, &stop);
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listeners.address();
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
-    let control = admin::Control { log, events: Some(Arc::new(tail)), ..admin::Control::default() };
+    let engine = Arc::new(Engine { streams: backfills.clone(), health: shared.health.clone(), clock: shared.clock.clone() });
+    let control = admin::Control { log, events: Some(Arc::new(tail)), backfills: Some(engine.clone()) };
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = streams_len, sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
@@ -159,6 +168,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         sinks: states,
         sources,
         backfills,
+        engine,
         drivers,
         drain: shutdown.drain,
         services,
@@ -177,6 +187,11 @@ impl Running {
     /// The backfills on request of each stream.
     pub fn backfills(&self) -> &BTreeMap<StreamId, BackfillRequests> {
         &self.backfills
+    }
+
+    /// The same as the admin endpoint offers them.
+    pub fn backfill_control(&self) -> Arc<dyn Backfills> {
+        self.engine.clone()
     }
 
     /// Sees the whole pipeline.

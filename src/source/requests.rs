@@ -126,7 +126,21 @@ struct Book {
 }
 
 #[derive(Debug)]
-struct Open(watch::Sender<BackfillProgress>);
+struct Open {
+    progress: watch::Sender<BackfillProgress>,
+    reach: Reach,
+}
+
+/// How far back a request was meant to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reach {
+    /// To where its range begins.
+    #[default]
+    Range,
+    /// As far as Miro's log reaches: what falls off its end while the rest is collected is no part of it.
+    Retention,
+}
 
 /// What is stored under the key of the stream.
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,6 +158,8 @@ struct StoredRequest {
     id: BackfillId,
     range: TimeRange,
     missing_at_start_micros: u64,
+    #[serde(default)]
+    reach: Reach,
 }
 
 impl BackfillRequests {
@@ -170,7 +186,8 @@ impl BackfillRequests {
         let wanted = wanted.ok_or_else(refused)?;
         let missing = missing_length(&coverage, wanted);
         let _one_at_a_time = inner.storing.lock().await;
-        let id = inner.open(wanted, missing)?;
+        let reach = if range.from() < cliff { Reach::Retention } else { Reach::Range };
+        let id = inner.open(wanted, missing, reach)?;
         if missing.is_zero() {
             inner.book().end(id, BackfillState::Done);
         } else if let Err(error) = inner.store().await {
@@ -187,7 +204,7 @@ impl BackfillRequests {
     pub fn progress(&self, id: BackfillId) -> Option<watch::Receiver<BackfillProgress>> {
         let book = self.0.book();
         let ended = || book.ended.iter().find(|ended| ended.borrow().id == id).cloned();
-        book.open.get(&id).map(|open| open.0.subscribe()).or_else(ended)
+        book.open.get(&id).map(|open| open.progress.subscribe()).or_else(ended)
     }
 
     /// Ends a request; what it has brought stays. Durable on return. Says whether it was open.
@@ -215,7 +232,7 @@ impl BackfillRequests {
     pub fn list(&self) -> Vec<BackfillProgress> {
         let book = self.0.book();
         let mut all: Vec<_> = book.ended.iter().map(|ended| *ended.borrow()).collect();
-        all.extend(book.open.values().map(|open| *open.0.borrow()));
+        all.extend(book.open.values().map(|open| *open.progress.borrow()));
         all.sort_by_key(|progress| progress.id);
         all
     }
@@ -228,16 +245,16 @@ impl BackfillRequests {
     /// All time that was asked for, open or done.
     pub(super) fn wanted(&self) -> Vec<TimeRange> {
         let book = self.0.book();
-        book.kept.iter().copied().chain(book.open.values().map(|open| open.0.borrow().range)).collect()
+        book.kept.iter().copied().chain(book.open.values().map(|open| open.progress.borrow().range)).collect()
     }
 
     /// Counts new events for the requests in whose ranges they lie.
     pub(super) fn collected(&self, times: impl Iterator<Item = Timestamp> + Clone) {
         for open in self.0.book().open.values() {
-            let range = open.0.borrow().range;
+            let range = open.progress.borrow().range;
             let inside = times.clone().filter(|time| range.contains(*time)).count() as u64;
             if inside > 0 {
-                open.0.send_modify(|progress| progress.events += inside);
+                open.progress.send_modify(|progress| progress.events += inside);
             }
         }
     }
@@ -266,14 +283,14 @@ impl Inner {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, range: TimeRange, missing: Duration) -> Result<BackfillId, RequestError> {
+    fn open(&self, range: TimeRange, missing: Duration, reach: Reach) -> Result<BackfillId, RequestError> {
         let mut book = self.book();
         if book.open.len() >= OPEN_MAX {
             return Err(RequestError::TooMany(OPEN_MAX));
         }
         book.next_id += 1;
         let id = BackfillId(book.next_id);
-        book.open.insert(id, Open::at_its_start(id, range, missing, missing));
+        book.open.insert(id, Open::at_its_start(id, range, missing, missing, reach));
         Ok(id)
     }
 
@@ -286,9 +303,9 @@ impl Inner {
 }
 
 impl Open {
-    fn at_its_start(id: BackfillId, range: TimeRange, missing_at_start: Duration, missing_now: Duration) -> Self {
+    fn at_its_start(id: BackfillId, range: TimeRange, missing_at_start: Duration, missing_now: Duration, reach: Reach) -> Self {
         let progress = BackfillProgress { id, range, missing_at_start, missing_now, events: 0, state: BackfillState::Running };
-        Self(watch::Sender::new(progress))
+        Self { progress: watch::Sender::new(progress), reach }
     }
 }
 
@@ -298,15 +315,20 @@ impl Book {
         let open = stored.open.into_iter().map(|request| {
             let missing = coverage.as_ref().map_or(request.range.length(), |coverage| missing_length(coverage, request.range));
             let at_start = Duration::from_micros(request.missing_at_start_micros);
-            (request.id, Open::at_its_start(request.id, request.range, at_start, missing))
+            (request.id, Open::at_its_start(request.id, request.range, at_start, missing, request.reach))
         });
         Self { next_id: stored.next_id, open: open.collect(), ended: VecDeque::new(), kept: stored.kept }
     }
 
     fn to_stored(&self) -> Stored {
         let open = self.open.values().map(|open| {
-            let BackfillProgress { id, range, missing_at_start, .. } = *open.0.borrow();
-            StoredRequest { id, range, missing_at_start_micros: u64::try_from(missing_at_start.as_micros()).unwrap_or(u64::MAX) }
+            let BackfillProgress { id, range, missing_at_start, .. } = *open.progress.borrow();
+            StoredRequest {
+                id,
+                range,
+                missing_at_start_micros: u64::try_from(missing_at_start.as_micros()).unwrap_or(u64::MAX),
+                reach: open.reach,
+            }
         });
         Stored { version: VERSION, next_id: self.next_id, open: open.collect(), kept: self.kept.clone() }
     }
@@ -315,10 +337,11 @@ impl Book {
         self.kept.retain(|range| range.to() > cliff);
         let mut through = Vec::new();
         for (id, open) in &self.open {
-            let range = open.0.borrow().range;
-            let missing = missing_length(coverage, range);
-            open.0.send_if_modified(|progress| std::mem::replace(&mut progress.missing_now, missing) != missing);
+            let range = open.progress.borrow().range;
             let reachable = TimeRange::new(range.from().max(cliff), range.to());
+            let meant = reachable.filter(|_| open.reach == Reach::Retention).unwrap_or(range);
+            let missing = missing_length(coverage, meant);
+            open.progress.send_if_modified(|progress| std::mem::replace(&mut progress.missing_now, missing) != missing);
             if missing.is_zero() {
                 through.push((*id, BackfillState::Done));
             } else if reachable.is_none_or(|range| missing_length(coverage, range).is_zero()) {
@@ -330,12 +353,12 @@ impl Book {
 
     fn end(&mut self, id: BackfillId, state: BackfillState) {
         let Some(open) = self.open.remove(&id) else { return };
-        open.0.send_modify(|progress| progress.state = state);
+        open.progress.send_modify(|progress| progress.state = state);
         if state != BackfillState::Cancelled {
-            let range = open.0.borrow().range;
+            let range = open.progress.borrow().range;
             self.kept = merged(self.kept.iter().copied().chain([range]));
         }
-        self.ended.push_back(open.0.subscribe());
+        self.ended.push_back(open.progress.subscribe());
         if self.ended.len() > ENDED_MAX {
             self.ended.pop_front();
         }

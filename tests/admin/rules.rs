@@ -137,3 +137,25 @@ async fn an_unknown_query_is_refused_in_words() {
     }
     assert_eq!(endpoint.steered.take(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn every_documented_route_is_there_and_asks_what_the_page_says() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/admin.md")).expect("the page is there");
+    let endpoint = Endpoint::start(None).await;
+    let mut count = 0;
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let Some((request_line, rest)) = row.split_once("` | ") else { continue };
+        let (method, path) = request_line.split_once(' ').expect("a method and a path");
+        let needs_token = rest.starts_with("changers");
+        count += 1;
+        let body = if method == "POST" { "{}" } else { "" };
+        let sent = request(method, &path.replace("ID", "b-1"), &(host("localhost") + JSON), body);
+        let over_tcp = exchange(endpoint.tcp().await, &sent).await;
+        assert_eq!(over_tcp.status == 403, needs_token, "{row}: {}", over_tcp.text);
+        if path != "/api/v1/events" {
+            let over_socket = exchange(endpoint.unix().await, &sent).await;
+            assert!(!matches!(over_socket.status, 403 | 405) && !over_socket.text.contains("nothing here"), "{row}: {}", over_socket.text);
+        }
+    }
+    assert!(count >= 13, "{count} routes are documented");
+}

@@ -67,9 +67,11 @@ fn backfill(wanted: &BackfillRequest) -> BackfillStatus {
         to: wanted.to.map_or_else(|| "now".to_owned(), |to| to.to_string()),
         state: BackfillState::Running,
         range_secs: 100.0,
-        collected_secs: 25.0,
-        events: Some(7),
+        missing_at_start_secs: 100.0,
+        missing_secs: 25.0,
+        events: 7,
         note: None,
+        fault: None,
     }
 }
 

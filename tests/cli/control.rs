@@ -133,7 +133,7 @@ fn tail_shows_events_readably_and_ends_cleanly() {
     for line in lines.by_ref().take(10) {
         let line = line.expect("a line");
         assert!(line.contains("demo/audit") || line.contains("demo/content"), "{line}");
-        assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line:?}");
+        assert!(unicode_width::UnicodeWidthStr::width(line.as_str()) <= 100 && !line.chars().any(char::is_control), "{line:?}");
     }
     let interrupted = std::process::Command::new("kill").args(["-INT", &tail.id().to_string()]).status().expect("kill runs");
     assert!(interrupted.success());
