@@ -26,11 +26,15 @@ use crate::event::Timestamp;
 pub use fixed::StaticToken;
 pub use oauth::{OauthGrant, OauthSettings};
 
+mod files;
 mod fixed;
 mod oauth;
 mod refresh;
 mod store;
 mod turn;
+
+#[cfg(test)]
+mod killed;
 
 /// A token that opens Miro's API for a while or for good.
 #[derive(Clone, Debug)]
