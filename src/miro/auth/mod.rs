@@ -82,6 +82,11 @@ pub trait TokenSource: Send + Sync + Debug {
     /// When the newest token expires, where it does and is known.
     fn expires_at(&self) -> Option<Timestamp>;
 
+    /// When a person has to authorise again, unless a token is refreshed before; `None` where that is never needed or not known.
+    fn grant_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// The configuration key of the credentials, such as `orgs.acme.token`: named in sentences.
     fn key(&self) -> &str;
 

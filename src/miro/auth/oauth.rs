@@ -42,6 +42,8 @@ use crate::{
 
 /// A token that Miro refuses sooner than this after it was issued has not expired; another one would be refused as well.
 const FRESH: Duration = Duration::from_secs(60);
+/// How long a refresh token of Miro's lives ("Get new access token using refresh token" in Miro's REST API reference).
+const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 24 * 3_600);
 /// After a refresh that failed, a token that is still good is used for this long before the next attempt.
 const HOLD: Duration = Duration::from_secs(10);
 
@@ -70,7 +72,14 @@ struct Shared {
     turn: Arc<tokio::sync::Mutex<Turn>>,
     /// How many refreshes have ended: whoever waited while one ended takes its outcome.
     rounds: AtomicU64,
-    newest_expiry: Mutex<Option<Timestamp>>,
+    newest_expiry: Mutex<Expiry>,
+}
+
+/// When what ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Expiry {
+    token: Option<Timestamp>,
+    grant: Option<Timestamp>,
 }
 
 impl OauthGrant {
@@ -141,7 +150,11 @@ impl TokenSource for OauthGrant {
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
-        *self.0.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.expiry().token
+    }
+
+    fn grant_expires_at(&self) -> Option<Timestamp> {
+        self.0.expiry().grant
     }
 
     fn key(&self) -> &str {
@@ -350,8 +363,14 @@ impl Shared {
     }
 
     fn publish_expiry(&self, turn: &Turn) {
-        let expiry = turn.pair().and_then(|pair| pair.expires_at);
-        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner) = expiry;
+        let token = turn.pair().and_then(|pair| pair.expires_at);
+        // A token that does not expire is not refreshed, and what it came with is not needed.
+        let grant = turn.pair().filter(|pair| pair.expires_at.is_some()).map(|pair| pair.obtained_at.plus(REFRESH_TOKEN_LIFETIME));
+        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner) = Expiry { token, grant };
+    }
+
+    fn expiry(&self) -> Expiry {
+        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store_error(&self, error: &StoreError) -> MiroError {
