@@ -283,7 +283,7 @@ fn go_on(moment: Moment, miro: &Miro, url: &str, state: &Path) -> Outcome {
     assert!(!before.contains(&next) || in_doubt, "{moment:?}: {next} was sent, and nothing on disk says so");
     let token = runtime().block_on(grant(url, &Arc::new(AtomicI64::new(5)), Arc::new(Disk), state).token());
     let sent = miro.lock().expect("no panic").sent.clone();
-    assert_eq!(sent[before.len()..], [next.clone()], "{moment:?}: one refresh, with what is on disk");
+    assert_eq!(sent[before.len()..], *std::slice::from_ref(&next), "{moment:?}: one refresh, with what is on disk");
     if next == good {
         token.unwrap_or_else(|error| panic!("{moment:?}: {error}"));
         return Outcome::GoesOn;
