@@ -70,6 +70,7 @@ definitions! {
     JOURNAL_BYTES = Gauge "miro_siem_journal_bytes" [] "Bytes of the journal on disk.";
     JOURNAL_EVENTS = Gauge "miro_siem_journal_events" [] "Events that are still in the journal.";
     TOKEN_EXPIRY = Gauge "miro_siem_token_expiry_timestamp_seconds" ["org", "stream"] "When the stream's access token expires; absent for tokens that do not.";
+    GRANT_EXPIRY = Gauge "miro_siem_grant_expiry_timestamp_seconds" ["org", "stream"] "When a person has to authorise the app again, unless its token is refreshed before: 60 days after the newest refresh. Absent for tokens that do not expire.";
     TASK_RESTARTS = Counter "miro_siem_task_restarts_total" ["task"] "Tasks that failed and were started again.";
 }
 

@@ -65,6 +65,15 @@ pub struct StreamStatus {
     pub quota_remaining_credits: Option<u64>,
     /// When the access token expires.
     pub token_expires_at: Option<String>,
+    /// How many days that is from now; less than 0 where it has.
+    #[serde(default)]
+    pub token_days_left: Option<f64>,
+    /// When a person has to authorise the app again, unless its token is refreshed before.
+    #[serde(default)]
+    pub grant_expires_at: Option<String>,
+    /// How many days that is from now; less than 0 where it was.
+    #[serde(default)]
+    pub grant_days_left: Option<f64>,
     /// The newest error.
     pub fault: Option<Fault>,
     /// What is done about time of the past.

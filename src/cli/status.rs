@@ -20,6 +20,8 @@ mod details;
 /// The mend stands at the end of a sentence, so it must not be cut off; a receiver's answer inside is kept short where it is made.
 const FAULT_CHARS_MAX: usize = 1_000;
 const NAME_CHARS_MAX: usize = 24;
+/// Fewer days than this leave little time for somebody to act.
+const GRANT_DAYS_TOLD: f64 = 14.0;
 /// Often enough to follow, and the daemon answers from memory.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -117,6 +119,10 @@ fn stream_line(text: &mut String, row: &StreamStatus, now: Option<Timestamp>, co
         row.events_collected,
         colours.paint(if gap_secs > 0.0 { Tone::Bad } else { Tone::Plain }, &gaps)
     );
+    if let Some(days) = row.grant_days_left.filter(|days| *days < GRANT_DAYS_TOLD) {
+        let said = format!("the app has to be authorised again in {days:.1} days unless its token can be refreshed before");
+        text.push_str(&indented(&said));
+    }
     fault(text, row.fault.as_ref());
     details(text, row, now, colours);
 }

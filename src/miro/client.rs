@@ -93,4 +93,8 @@ impl Pages for LogClient {
     fn token_expires_at(&self) -> Option<Timestamp> {
         self.api.auth.expires_at()
     }
+
+    fn grant_expires_at(&self) -> Option<Timestamp> {
+        self.api.auth.grant_expires_at()
+    }
 }

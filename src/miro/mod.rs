@@ -137,4 +137,9 @@ pub trait Pages: Send + Sync + Debug {
 
     /// When the access token expires, where it does and is known.
     fn token_expires_at(&self) -> Option<Timestamp>;
+
+    /// When a person has to authorise the app again, unless its token is refreshed before; `None` where that is never needed or not known.
+    fn grant_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
 }

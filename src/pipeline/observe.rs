@@ -84,6 +84,7 @@ impl Observer {
         let (now, health) = (self.clock.now(), self.health.streams());
         for one @ ObservedStream { stream, .. } in &self.streams {
             let row = health.get(stream).cloned().unwrap_or_default();
+            self.set_expiry(one);
             let Some(missing) = self.missing(one, &row, now) else { continue };
             self.metrics.stream_gauge(metrics::WATERMARK_LAG, stream).set(missing.lag.as_secs_f64());
             for state in [GapState::Open, GapState::Lost] {
@@ -100,6 +101,16 @@ impl Observer {
         let stats = self.journal.stats();
         self.metrics.gauge(metrics::JOURNAL_BYTES, &[]).set(stats.bytes as f64);
         self.metrics.gauge(metrics::JOURNAL_EVENTS, &[]).set(stats.events as f64);
+    }
+
+    /// As the tokens are now, which is before anything has succeeded and after each refresh.
+    fn set_expiry(&self, one: &ObservedStream) {
+        let known = [(metrics::TOKEN_EXPIRY, one.pages.token_expires_at()), (metrics::GRANT_EXPIRY, one.pages.grant_expires_at())];
+        for (metric, time) in known {
+            if let Some(time) = time {
+                self.metrics.stream_gauge(metric, &one.stream).set(time.as_secs_f64());
+            }
+        }
     }
 
     fn stream_rows(&self, now: Timestamp) -> Vec<StreamStatus> {
@@ -156,6 +167,7 @@ fn age(backlog: &Backlog, now: Timestamp) -> Duration {
 fn stream_status(one: &ObservedStream, row: StreamHealth, missing: Option<&Missing>, now: Timestamp) -> StreamStatus {
     let ObservedStream { stream, pages, .. } = one;
     let coverage = missing.map(|missing| &missing.coverage);
+    let (token, grant) = (pages.token_expires_at(), pages.grant_expires_at());
     let ranges = coverage.map(|coverage| coverage.ranges().to_vec()).unwrap_or_default();
     StreamStatus {
         org: stream.org.to_string(),
@@ -171,7 +183,10 @@ fn stream_status(one: &ObservedStream, row: StreamHealth, missing: Option<&Missi
         last_success: row.last_success.map(instant),
         events_collected: row.events_collected,
         quota_remaining_credits: pages.quota().remaining.map(u64::from),
-        token_expires_at: row.token_expires_at.map(instant),
+        token_expires_at: token.map(instant),
+        token_days_left: token.map(|time| days_until(time, now)),
+        grant_expires_at: grant.map(instant),
+        grant_days_left: grant.map(|time| days_until(time, now)),
         fault: row.fault,
         backfill: backfill_status(row.backfill),
         reconcile: row.reconcile.into_iter().map(pass_status).collect(),
@@ -197,6 +212,12 @@ fn backfill_status(health: BackfillHealth) -> BackfillStatus {
 
 fn pass_status(health: PassHealth) -> PassStatus {
     PassStatus { after_secs: health.after.as_secs_f64(), up_to: instant(health.up_to), fault: health.fault }
+}
+
+/// To a hundredth of a day, which is a quarter of an hour; negative where it is past.
+fn days_until(time: Timestamp, now: Timestamp) -> f64 {
+    let days = (time.as_secs_f64() - now.as_secs_f64()) / 86_400.0;
+    (days * 100.0).round() / 100.0
 }
 
 fn sink_status(sink: &SinkName, row: SinkHealth, backlog: &Backlog, is_stuck: bool, now: Timestamp) -> SinkStatus {

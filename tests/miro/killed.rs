@@ -79,8 +79,14 @@ fn run_and_kill(url: &url::Url, state: &Path, miro: &Miro, kill: u32) {
 fn on_disk(state: &Path) -> (Option<String>, bool) {
     let Ok(text) = std::fs::read_to_string(state.join("tokens/acme.json")) else { return (None, false) };
     let record: serde_json::Value = serde_json::from_str(&text).expect("a whole record");
-    let refresh = record["pair"]["refresh_token"].as_str().map(ToOwned::to_owned);
-    (refresh, !record["refresh_began_at_us"].is_null())
+    let refresh = |record: &serde_json::Value| record["pair"]["refresh_token"].as_str().map(ToOwned::to_owned);
+    let in_doubt = !record["refresh_began_at_us"].is_null();
+    // A pair that was written and not put in its place yet is found there.
+    let beside = std::fs::read_to_string(state.join("tokens/acme.json.tmp")).unwrap_or_default();
+    let found = serde_json::from_str::<serde_json::Value>(&beside).ok().filter(|found| {
+        found["pair"]["obtained_at_us"].as_i64() >= record["refresh_began_at_us"].as_i64() && found["seed_sha256"] == record["seed_sha256"]
+    });
+    (found.filter(|_| in_doubt).as_ref().and_then(refresh).or_else(|| refresh(&record)), in_doubt)
 }
 
 #[tokio::test(flavor = "multi_thread")]

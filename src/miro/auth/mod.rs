@@ -26,11 +26,15 @@ use crate::event::Timestamp;
 pub use fixed::StaticToken;
 pub use oauth::{OauthGrant, OauthSettings};
 
+mod files;
 mod fixed;
 mod oauth;
 mod refresh;
 mod store;
 mod turn;
+
+#[cfg(test)]
+mod killed;
 
 /// A token that opens Miro's API for a while or for good.
 #[derive(Clone, Debug)]
@@ -77,6 +81,11 @@ pub trait TokenSource: Send + Sync + Debug {
 
     /// When the newest token expires, where it does and is known.
     fn expires_at(&self) -> Option<Timestamp>;
+
+    /// When a person has to authorise again, unless a token is refreshed before; `None` where that is never needed or not known.
+    fn grant_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// The configuration key of the credentials, such as `orgs.acme.token`: named in sentences.
     fn key(&self) -> &str;

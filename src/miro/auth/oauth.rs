@@ -4,15 +4,16 @@
 //!
 //! ```text
 //! 1  lock the grant's file             other processes wait, and then find the new pair
-//! 2  write: a refresh has begun        synced; if this fails, nothing is sent
+//! 2  write: a refresh has begun        synced; if this fails, nothing is sent. The file for the answer is made
 //! 3  POST the refresh token
 //! 4  write: the new pair, mark gone    synced; until then, nobody gets the new token
 //! 5  hand out the new access token
 //! ```
 //!
-//! A crash before 2 or after 4 changes nothing. Between them the mark stays, and says that nobody knows whether Miro took the refresh
-//! token in. Then, and only then, is it sent again. If Miro takes it, all is well; if Miro refuses it, the pair was lost with the crash,
-//! and the operator is told so. The same holds where the connection broke before the answer.
+//! A crash before 2 changes nothing, and one after the first write of 4 neither: the next process finds the pair beside the record and puts it
+//! in its place. Between them the mark stays, and says that nobody knows whether Miro took the refresh token in. Then, and only then, is it sent
+//! again. If Miro takes it, all is well; if Miro refuses it, the pair was lost with the crash, and the operator is told so. The same holds where
+//! the connection broke before the answer.
 
 use std::{
     path::Path,
@@ -30,7 +31,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     AccessToken, TokenKind, TokenSource,
     refresh::{Credentials, RefreshFault, refresh},
-    store::{Fingerprint, Pair, Record, Store, StoreError},
+    store::{Fingerprint, Pair, Prepared, Record, Store, StoreError},
     turn::{Turn, fingerprint_of},
 };
 use crate::{
@@ -41,6 +42,8 @@ use crate::{
 
 /// A token that Miro refuses sooner than this after it was issued has not expired; another one would be refused as well.
 const FRESH: Duration = Duration::from_secs(60);
+/// How long a refresh token of Miro's lives ("Get new access token using refresh token" in Miro's REST API reference).
+const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 24 * 3_600);
 /// After a refresh that failed, a token that is still good is used for this long before the next attempt.
 const HOLD: Duration = Duration::from_secs(10);
 
@@ -69,7 +72,14 @@ struct Shared {
     turn: Arc<tokio::sync::Mutex<Turn>>,
     /// How many refreshes have ended: whoever waited while one ended takes its outcome.
     rounds: AtomicU64,
-    newest_expiry: Mutex<Option<Timestamp>>,
+    newest_expiry: Mutex<Expiry>,
+}
+
+/// When what ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Expiry {
+    token: Option<Timestamp>,
+    grant: Option<Timestamp>,
 }
 
 impl OauthGrant {
@@ -83,12 +93,17 @@ impl OauthGrant {
         state_dir: &Path,
         name: &str,
     ) -> Self {
+        Self::over(connection, org, key.into(), settings, Store::new(state_dir, name))
+    }
+
+    /// The same over a store of its own.
+    pub(super) fn over(connection: Connection, org: OrgName, key: String, settings: OauthSettings, store: Store) -> Self {
         Self(Arc::new(Shared {
             connection,
             org,
-            key: key.into(),
+            key,
             settings,
-            store: Store::new(state_dir, name),
+            store,
             turn: Arc::default(),
             rounds: AtomicU64::new(0),
             newest_expiry: Mutex::default(),
@@ -135,7 +150,11 @@ impl TokenSource for OauthGrant {
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
-        *self.0.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.expiry().token
+    }
+
+    fn grant_expires_at(&self) -> Option<Timestamp> {
+        self.0.expiry().grant
     }
 
     fn key(&self) -> &str {
@@ -189,7 +208,12 @@ impl Shared {
             return Ok(token);
         }
         let store = self.store.clone();
-        let lock = blocking(move || store.lock()).await.map_err(|error| self.store_error(&error))?;
+        let locked = move || {
+            let lock = store.lock()?;
+            store.recover(&lock)?;
+            Ok(lock)
+        };
+        let lock = blocking(locked).await.map_err(|error| self.store_error(&error))?;
         self.adopt(turn).await?;
         if let Some(token) = turn.usable(refused, now) {
             return Ok(token);
@@ -234,8 +258,16 @@ impl Shared {
         let began = Record { in_doubt_since: before.in_doubt_since.or(Some(self.connection.clock.now())), ..before.clone() };
         self.save(began.clone()).await.map_err(|error| self.store_error(&error))?;
         turn.record = Some(began);
+        let store = self.store.clone();
+        let prepared = match blocking(move || store.prepare()).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.undo(turn, before).await;
+                return Err(self.store_error(&error));
+            }
+        };
         match refresh(&self.connection, self.org.as_str(), &self.key, &credentials).await {
-            Ok(pair) => self.keep(turn, before.seed, pair).await,
+            Ok(pair) => self.keep(turn, prepared, before.seed, pair).await,
             Err(RefreshFault::InDoubt(error)) => Err(error),
             Err(fault) => {
                 self.undo(turn, before.clone()).await;
@@ -245,12 +277,13 @@ impl Shared {
     }
 
     /// The new pair, first on disk and then in use.
-    async fn keep(&self, turn: &mut Turn, seed: Fingerprint, pair: Pair) -> Result<AccessToken, MiroError> {
+    async fn keep(&self, turn: &mut Turn, prepared: Prepared, seed: Fingerprint, pair: Pair) -> Result<AccessToken, MiroError> {
         let token = pair.token();
         let record = Record { seed, pair: Some(pair), in_doubt_since: None };
         turn.dead = None;
         turn.hold_until = None;
-        if let Err(error) = self.save(record.clone()).await {
+        let (store, written) = (self.store.clone(), record.clone());
+        if let Err(error) = blocking(move || store.save_into(prepared, &written)).await {
             turn.unsaved = Some(record);
             return Err(self.store_error(&error));
         }
@@ -330,8 +363,14 @@ impl Shared {
     }
 
     fn publish_expiry(&self, turn: &Turn) {
-        let expiry = turn.pair().and_then(|pair| pair.expires_at);
-        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner) = expiry;
+        let token = turn.pair().and_then(|pair| pair.expires_at);
+        // A token that does not expire is not refreshed, and what it came with is not needed.
+        let grant = turn.pair().filter(|pair| pair.expires_at.is_some()).map(|pair| pair.obtained_at.plus(REFRESH_TOKEN_LIFETIME));
+        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner) = Expiry { token, grant };
+    }
+
+    fn expiry(&self) -> Expiry {
+        *self.newest_expiry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store_error(&self, error: &StoreError) -> MiroError {

@@ -2,12 +2,15 @@
 //!
 //! It is replaced as a whole: a temporary file is written and synced, renamed over the old one, and the directory is synced. So a
 //! reader finds the old record or the new one, and after `save` has returned, the new one survives a power cut.
+//!
+//! The temporary file for a new pair is made before Miro is asked, so that the answer's first way is to the disk. A process that dies between
+//! that write and the rename has left the pair beside the record, and `recover` puts it in its place.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::files::{Disk, Files};
 use crate::event::Timestamp;
 
 /// The form of the record; a newer one is refused, so that a downgrade does not destroy it.
@@ -133,23 +137,33 @@ impl From<Written> for Record {
 pub(super) struct Store {
     dir: PathBuf,
     path: PathBuf,
+    files: Arc<dyn Files>,
 }
 
 /// The right to refresh: one process at a time.
 #[derive(Debug)]
 pub(super) struct StoreLock(#[expect(dead_code, reason = "holds the lock until it is dropped")] File);
 
+/// A file for the next record, without anything in it yet.
+#[derive(Debug)]
+pub(super) struct Prepared(File);
+
 impl Store {
     /// The record of that name under the state directory.
     pub(super) fn new(state_dir: &Path, name: &str) -> Self {
+        Self::over(Arc::new(Disk), state_dir, name)
+    }
+
+    /// The same on files of that kind.
+    pub(super) fn over(files: Arc<dyn Files>, state_dir: &Path, name: &str) -> Self {
         let dir = state_dir.join("tokens");
         let path = dir.join(format!("{name}.json"));
-        Self { dir, path }
+        Self { dir, path, files }
     }
 
     /// The record, if there is one.
     pub(super) fn load(&self) -> Result<Option<Record>, StoreError> {
-        let bytes = match self.read() {
+        let bytes = match self.read(&self.path) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(self.io("read", &self.path, source)),
@@ -157,11 +171,11 @@ impl Store {
         self.parse(&bytes).map(Some)
     }
 
-    fn read(&self) -> io::Result<Vec<u8>> {
-        if fs::metadata(&self.path)?.len() > RECORD_BYTES_MAX {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if fs::metadata(path)?.len() > RECORD_BYTES_MAX {
             return Ok(Vec::new());
         }
-        fs::read(&self.path)
+        fs::read(path)
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Record, StoreError> {
@@ -182,24 +196,66 @@ impl Store {
 
     /// Replaces the record, durably.
     pub(super) fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let temporary = self.path.with_extension("json.tmp");
-        let content = serde_json::to_vec(&Written::from(record)).map_err(|error| self.io("write", &temporary, error.into()))?;
+        let prepared = self.prepare()?;
+        self.save_into(prepared, record)
+    }
+
+    /// Makes the file that the next record is written into. What is left of an earlier attempt is removed: it may have other rights.
+    pub(super) fn prepare(&self) -> Result<Prepared, StoreError> {
         self.make_dir()?;
-        let written = write_synced(&temporary, &content);
-        written.map_err(|source| self.io("write", &temporary, source))?;
-        fs::rename(&temporary, &self.path).map_err(|source| self.io("replace", &self.path, source))?;
+        let temporary = self.temporary();
+        match self.files.remove(&temporary) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(self.io("remove", &temporary, source)),
+            _ => {}
+        }
+        self.files.create(&temporary).map(Prepared).map_err(|source| self.io("create", &temporary, source))
+    }
+
+    /// Replaces the record, durably, by way of a file that is there already.
+    pub(super) fn save_into(&self, Prepared(mut file): Prepared, record: &Record) -> Result<(), StoreError> {
+        let temporary = self.temporary();
+        let failed = |source| self.io("write", &temporary, source);
+        let content = serde_json::to_vec(&Written::from(record)).map_err(|error| failed(error.into()))?;
+        self.files.write(&mut file, &content).map_err(failed)?;
+        self.put_in_place(&file)
+    }
+
+    fn put_in_place(&self, file: &File) -> Result<(), StoreError> {
+        let temporary = self.temporary();
+        self.files.sync(file).map_err(|source| self.io("sync", &temporary, source))?;
+        self.files.rename(&temporary, &self.path).map_err(|source| self.io("replace", &self.path, source))?;
         self.sync_dir(&self.dir)
+    }
+
+    /// Puts a pair in its place that a process had written, and died before it had. Only for whoever has the lock: somebody else may be
+    /// writing otherwise.
+    pub(super) fn recover(&self, _: &StoreLock) -> Result<(), StoreError> {
+        let Some(held) = self.load()? else { return Ok(()) };
+        let temporary = self.temporary();
+        let beside = self.read(&temporary).ok().and_then(|bytes| self.parse(&bytes).ok());
+        // Nothing else is written while a refresh is in doubt but its answer, or the record without its mark.
+        let is_answer = |found: &Record| {
+            found.seed == held.seed && found.pair.as_ref().zip(held.in_doubt_since).is_some_and(|(pair, since)| pair.obtained_at >= since)
+        };
+        if !beside.is_some_and(|found| is_answer(&found)) {
+            return Ok(());
+        }
+        let file = self.files.open(&temporary).map_err(|source| self.io("open", &temporary, source))?;
+        self.put_in_place(&file)
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.path.with_extension("json.tmp")
     }
 
     /// Waits for other processes that refresh the same grant.
     pub(super) fn lock(&self) -> Result<StoreLock, StoreError> {
         self.make_dir()?;
         let path = self.path.with_extension("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|source| self.io("open", &path, source))?;
+        let file = self.files.open_lock(&path).map_err(|source| self.io("open", &path, source))?;
         let began = Instant::now();
         loop {
-            match file.try_lock() {
+            match self.files.try_lock(&file) {
                 Ok(()) => return Ok(StoreLock(file)),
                 Err(TryLockError::Error(source)) => return Err(self.io("lock", &path, source)),
                 Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_WAIT_MAX => return Err(StoreError::Locked { path }),
@@ -212,27 +268,15 @@ impl Store {
         if self.dir.is_dir() {
             return Ok(());
         }
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        made.map_err(|source| self.io("create", &self.dir, source))?;
+        self.files.make_dir(&self.dir).map_err(|source| self.io("create", &self.dir, source))?;
         self.dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| self.io("sync", dir, source))
+        self.files.open(dir).and_then(|dir| self.files.sync(&dir)).map_err(|source| self.io("sync", dir, source))
     }
 
     fn io(&self, action: &'static str, path: &Path, source: io::Error) -> StoreError {
         StoreError::Io { action, path: path.to_owned(), source }
     }
-}
-
-/// Writes a file that only its owner may read, and syncs it. What is left of an earlier attempt is removed: it may have other rights.
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
