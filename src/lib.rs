@@ -34,6 +34,7 @@ pub mod cli;
 
 pub mod config;
 
+pub mod attest;
 pub mod clock;
 pub mod coverage;
 pub mod event;
