@@ -14,7 +14,7 @@
 //!
 //! Nothing to do: it keeps no state.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     coverage::Coverage,
@@ -45,6 +45,8 @@ pub struct Evidence {
     pub coverage: Coverage,
     /// How much, by the hour.
     pub tallies: Tallies,
+    /// From this time on its ids are remembered.
+    pub ids_from: Timestamp,
     /// By what its holes are judged.
     pub rules: Rules,
 }
@@ -62,6 +64,17 @@ impl Rules {
     /// For a stream that is polled that often: three polls, as its health is judged, and at least an hour.
     pub fn of(retention: Option<Duration>, poll_interval: Duration) -> Self {
         Self { retention, grace: (poll_interval * 3).max(HOUR) }
+    }
+}
+
+/// The rules of every configured stream.
+#[derive(Clone, Debug, Default)]
+pub struct RuleBook(pub BTreeMap<StreamId, Rules>);
+
+impl RuleBook {
+    /// The rules of a stream. One that is not configured any more is not collected, so nothing of it is on its way.
+    pub fn of(&self, stream: &StreamId) -> Rules {
+        self.0.get(stream).copied().unwrap_or(Rules { retention: None, grace: HOUR })
     }
 }
 
@@ -119,7 +132,13 @@ pub async fn gather(
     let mut evidence = Vec::new();
     for held in proof.streams().await?.into_iter().filter(|held| selection.has(&held.stream)) {
         let tallies = proof.tallies(&held.stream, hours.range()).await?;
-        evidence.push(Evidence { rules: rules(&held.stream), stream: held.stream, coverage: held.coverage, tallies });
+        evidence.push(Evidence {
+            rules: rules(&held.stream),
+            stream: held.stream,
+            coverage: held.coverage,
+            ids_from: held.ids_from,
+            tallies,
+        });
     }
     Ok(evidence)
 }

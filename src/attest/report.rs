@@ -44,6 +44,8 @@ pub struct StreamReport {
     pub collected_from: String,
     /// Up to here it is collected without a hole.
     pub collected_to: String,
+    /// Ids of events since then are remembered one by one: `miro-siem diff` can tell which of them is missing somewhere.
+    pub ids_from: String,
     /// Whether all of the range is collected, apart from what has only just happened.
     pub complete: bool,
     /// Whether all its counts and hashes are certain.
@@ -153,7 +155,7 @@ impl Report {
 }
 
 fn stream_report(evidence: &Evidence, hours: Hours, now: Timestamp) -> StreamReport {
-    let Evidence { stream, coverage, tallies, rules } = evidence;
+    let Evidence { stream, coverage, tallies, ids_from, rules } = evidence;
     let counted: BTreeMap<Slot, &Counted> = tallies.rows.iter().map(|row| (row.slot, row)).collect();
     let all = missing(coverage, *rules, hours.range(), now);
     let mut holes = all.iter().peekable();
@@ -176,6 +178,7 @@ fn stream_report(evidence: &Evidence, hours: Hours, now: Timestamp) -> StreamRep
         stream: stream.kind.to_string(),
         collected_from: coverage.origin().to_rfc3339_millis(),
         collected_to: coverage.watermark().to_rfc3339_millis(),
+        ids_from: (*ids_from).max(coverage.origin()).to_rfc3339_millis(),
         complete: all.iter().all(|hole| hole.state == MissingState::Pending),
         exact: rows.iter().all(|row| row.exact) && undated.iter().all(|row| row.exact),
         hours: rows,
@@ -262,6 +265,7 @@ mod tests {
             stream: StreamId::new(OrgName::new("acme"), StreamKind::Audit),
             coverage,
             tallies: Tallies { rows: events.iter().map(row).collect(), unsure: Vec::new() },
+            ids_from: at(0),
             rules: Rules { retention: Some(Duration::from_secs(36_000)), grace: Duration::from_secs(1_800) },
         }
     }

@@ -34,6 +34,22 @@ pub const FINGERPRINT_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; FINGERPRINT_BYTES]);
 
+impl Fingerprint {
+    /// Reads 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; FINGERPRINT_BYTES];
+        read_hex(text, &mut bytes).then_some(Self(bytes))
+    }
+}
+
+/// Reads exactly as many bytes as there is room for.
+fn read_hex(text: &str, bytes: &mut [u8]) -> bool {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks_exact(2);
+    text.len() == bytes.len() * 2
+        && pairs.zip(bytes).all(|(pair, byte)| digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| *byte = high << 4 | low).is_some())
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -101,13 +117,7 @@ impl IdSum {
     /// Reads 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-        }
-        Some(Self::from_bytes(bytes))
+        read_hex(text, &mut bytes).then(|| Self::from_bytes(bytes))
     }
 }
 

@@ -20,5 +20,5 @@ mod tail;
 
 pub use assembly::{AssemblyError, ReadySink};
 pub use observe::Observer;
-pub use run::{Outcome, Parts, RunError, Running, run, start};
+pub use run::{Outcome, Parts, RunError, Running, attest_rules, journal_options, run, start};
 pub use signals::{Signals, Stop};

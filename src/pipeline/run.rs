@@ -15,9 +15,16 @@ use super::{
     tail::{Tail, followable},
 };
 use crate::{
-    admin::{self, control::LogLevel},
+    admin::{
+        self,
+        control::{LogLevel, Proving},
+    },
+    attest::{RuleBook, Rules},
     clock::Clock,
-    config::{Settings, settings::AdminSettings},
+    config::{
+        Settings,
+        settings::{AdminSettings, StreamSettings},
+    },
     event::{SinkName, StreamId},
     health::Health,
     journal::{DiskJournal, Journal, JournalError, Options},
@@ -26,7 +33,7 @@ use crate::{
         dead_letters::{DeadLetterError, DeadLetters},
         driver::{Driver, Shutdown, SinkParts, SinkState},
     },
-    source::{Poller, SPAN_MAX},
+    source::{Poller, SPAN_MAX, retention},
 };
 
 /// Ids are remembered for a window and its overlap and this much longer, so that a clock step does not send anything twice.
@@ -114,7 +121,8 @@ pub async fn run(parts: Parts, stop: Stop) -> Result<Outcome, RunError> {
 pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let Parts { settings, sinks: extra, clock, metrics, health, log } = parts;
     let shared = Shared { clock: clock.clone(), health: health.clone(), metrics: metrics.clone() };
-    let journal = open_journal(&settings).await?;
+    let disk = open_journal(&settings).await?;
+    let journal: Arc<dyn Journal> = disk.clone();
     let listeners = admin::Listeners::bind(&settings.admin).await?;
     let streams = assembly::streams(&settings, &shared)?;
     let mut sinks = assembly::sinks(&settings.sinks)?;
@@ -139,7 +147,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listeners.address();
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
-    let control = admin::Control { log, events: Some(Arc::new(tail)), ..admin::Control::default() };
+    let proof = Proving { journal: disk, rules: attest_rules(&settings), clock: shared.clock.clone() };
+    let control = admin::Control { log, events: Some(Arc::new(tail)), proof: Some(proof) };
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = sources.len(), sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
@@ -214,13 +223,27 @@ impl Running {
     }
 }
 
-async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+/// How the journal of these settings is opened.
+pub fn journal_options(settings: &Settings) -> Options {
     let overlap = settings.orgs.iter().flat_map(|org| &org.streams).map(|stream| stream.overlap).max().unwrap_or_default();
-    let options = Options {
+    Options {
         dir: settings.state.dir.clone(),
         bytes_max: settings.state.journal_bytes_max,
         ids_reach: SPAN_MAX + overlap + IDS_REACH_MARGIN,
-    };
+    }
+}
+
+/// By what the holes of these settings' streams are judged.
+pub fn attest_rules(settings: &Settings) -> RuleBook {
+    let rules = settings.orgs.iter().flat_map(|org| {
+        let rules = |stream: &StreamSettings| Rules::of(retention(stream.kind), stream.poll_interval);
+        org.streams.iter().map(move |stream| (StreamId::new(org.name.clone(), stream.kind), rules(stream)))
+    });
+    RuleBook(rules.collect())
+}
+
+async fn open_journal(settings: &Settings) -> Result<Arc<DiskJournal>, RunError> {
+    let options = journal_options(settings);
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;
     Ok(Arc::new(journal))
