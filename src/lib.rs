@@ -38,6 +38,8 @@ pub mod attest;
 pub mod clock;
 pub mod coverage;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod metrics;
 pub mod net;

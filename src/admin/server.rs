@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Control, Listeners, api, proof,
+    Control, Listeners, api,
     guard::{Gives, Peer, Refusal, Rules, is_change},
-    listen, page,
+    listen, page, proof,
     status::Status,
 };
 use crate::config::settings::AdminSettings;

@@ -89,7 +89,10 @@ pub struct Selection {
 
 impl Selection {
     fn has(&self, stream: &StreamId) -> bool {
-        self.org.as_ref().is_none_or(|org| org == stream.org.as_str()) && self.kind.is_none_or(|kind| kind == stream.kind)
+        // Events of our own are nothing of Miro's: there is nothing to prove about them.
+        stream.kind != StreamKind::Forwarder
+            && self.org.as_ref().is_none_or(|org| org == stream.org.as_str())
+            && self.kind.is_none_or(|kind| kind == stream.kind)
     }
 }
 
@@ -120,6 +123,12 @@ impl Hours {
 pub fn floor(time: Timestamp) -> Timestamp {
     let hour = i64::try_from(HOUR.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(time.as_micros().div_euclid(hour) * hour)
+}
+
+/// The begin of the UTC day that an instant lies in.
+pub fn floor_day(time: Timestamp) -> Timestamp {
+    let day = i64::try_from(HOUR.as_micros() * 24).unwrap_or(i64::MAX);
+    Timestamp::from_micros(time.as_micros().div_euclid(day) * day)
 }
 
 /// Collects what a journal knows of the wanted streams.

@@ -6,11 +6,14 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Environment;
 
+mod attest;
 pub mod check;
 mod completions;
 mod daemon;
 mod dead_letters;
 mod demo;
+mod diff;
+mod evidence;
 mod gaps;
 mod log_level;
 mod logging;
@@ -103,6 +106,10 @@ enum Command {
     Status(status::Options),
     /// List what is known not to be collected: open gaps, which will be, and lost ones
     Gaps(gaps::Options),
+    /// Attest what was collected, hour by hour, as a page for an auditor
+    Attest(attest::Options),
+    /// Compare what was collected with a file of ids, such as an export from a SIEM
+    Diff(diff::Options),
     /// Show events as the running daemon collects them
     Tail(tail::Options),
     /// Show or change how much the running daemon logs, without a restart
@@ -135,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options, &cli.log),
         Command::Status(options) => status::run(&options),
         Command::Gaps(options) => gaps::run(&options),
+        Command::Attest(options) => attest::run(&options),
+        Command::Diff(options) => diff::run(&options),
         Command::Tail(options) => tail::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::DeadLetters(command) => dead_letters::run(&command),

@@ -33,7 +33,7 @@ use crate::{
         dead_letters::{DeadLetterError, DeadLetters},
         driver::{Driver, Shutdown, SinkParts, SinkState},
     },
-    source::{Poller, SPAN_MAX, retention},
+    source::{Poller, SPAN_MAX},
 };
 
 /// Ids are remembered for a window and its overlap and this much longer, so that a clock step does not send anything twice.
@@ -148,7 +148,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let admin_address = listeners.address();
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
     let proof = Proving { journal: disk, rules: attest_rules(&settings), clock: shared.clock.clone() };
-    let control = admin::Control { log, events: Some(Arc::new(tail)), proof: Some(proof) };
+    let control = admin::Control { log, events: Some(Arc::new(tail)), proof: Some(proof), ..admin::Control::default() };
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = sources.len(), sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
@@ -236,7 +236,7 @@ pub fn journal_options(settings: &Settings) -> Options {
 /// By what the holes of these settings' streams are judged.
 pub fn attest_rules(settings: &Settings) -> RuleBook {
     let rules = settings.orgs.iter().flat_map(|org| {
-        let rules = |stream: &StreamSettings| Rules::of(retention(stream.kind), stream.poll_interval);
+        let rules = |stream: &StreamSettings| Rules::of(Some(stream.retention), stream.poll_interval);
         org.streams.iter().map(move |stream| (StreamId::new(org.name.clone(), stream.kind), rules(stream)))
     });
     RuleBook(rules.collect())

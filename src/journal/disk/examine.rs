@@ -92,7 +92,7 @@ impl Examined {
 }
 
 /// What a record says; `None` where that cannot be relied upon. Damaged ids alone do no harm: the body tells them too.
-fn decoded(header: &Header, sections: &Sections<'_>) -> Option<Entry> {
+pub(super) fn decoded(header: &Header, sections: &Sections<'_>) -> Option<Entry> {
     let facts = sections.facts?;
     match header.kind {
         Kind::Page => sections.body.and_then(|_| Facts::decode(facts).ok()).map(Entry::Page),

@@ -41,6 +41,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::info;
 
+pub(crate) use fuzz::{fuzz_record, fuzz_state, record_seeds, state_seeds};
 pub use inspect::Inspection;
 pub use storage::{Disk, Storage};
 
@@ -65,6 +66,7 @@ mod commit;
 mod damage;
 mod dirs;
 mod examine;
+mod fuzz;
 mod idfile;
 mod index;
 mod inspect;

@@ -420,7 +420,7 @@ impl Hash for Id {
 const MARKER_MAGIC: [u8; 3] = *b"MSr";
 const MARKER_VERSION: u8 = 2;
 
-fn encode_marker(sequence: u64) -> Vec<u8> {
+pub(super) fn encode_marker(sequence: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     bytes.extend_from_slice(&MARKER_MAGIC);
     bytes.put_u8(MARKER_VERSION);
