@@ -34,9 +34,12 @@ pub mod cli;
 
 pub mod config;
 
+pub mod attest;
 pub mod clock;
 pub mod coverage;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod metrics;
 pub mod net;

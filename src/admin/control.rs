@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::event::{StreamId, Timestamp};
+use crate::{
+    attest::RuleBook,
+    clock::Clock,
+    event::{StreamId, Timestamp},
+    journal::proof::Proof,
+};
 
 /// The running process, as far as it can be steered: what a person changes goes through here, and through nothing else. A part that is not
 /// there is one that this process does not have, and its routes say so.
@@ -22,6 +27,19 @@ pub struct Control {
     pub events: Option<Arc<dyn Events>>,
     /// How much is logged.
     pub log: Option<Arc<dyn LogLevel>>,
+    /// What was collected.
+    pub proof: Option<Proving>,
+}
+
+/// What an attestation is made from.
+#[derive(Clone, Debug)]
+pub struct Proving {
+    /// The journal.
+    pub journal: Arc<dyn Proof>,
+    /// By what the holes of its streams are judged.
+    pub rules: RuleBook,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// Collecting ranges on request.

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::{
     Control, Listeners, api,
     guard::{Gives, Peer, Refusal, Rules, is_change},
-    listen, page,
+    listen, page, proof,
     status::Status,
 };
 use crate::config::settings::AdminSettings;
@@ -69,9 +69,10 @@ fn router(settings: &AdminSettings, parts: AdminParts) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status))
         .merge(api::changes())
+        .merge(proof::proofs())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state((gate.clone(), Gives::State), guard));
-    let events = api::events().layer(middleware::from_fn_with_state((gate, Gives::Events), guard));
+    let events = api::events().merge(proof::names()).layer(middleware::from_fn_with_state((gate, Gives::Events), guard));
     state.merge(events).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(parts)
 }
 

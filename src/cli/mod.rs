@@ -6,12 +6,15 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Environment;
 
+mod attest;
 mod backfill;
 pub mod check;
 mod completions;
 mod daemon;
 mod dead_letters;
 mod demo;
+mod diff;
+mod evidence;
 mod gaps;
 mod log_level;
 mod logging;
@@ -107,6 +110,10 @@ enum Command {
     Gaps(gaps::Options),
     /// Collect a range of a stream, through the running daemon, or alone where none runs
     Backfill(backfill::Options),
+    /// Attest what was collected, hour by hour, as a page for an auditor
+    Attest(attest::Options),
+    /// Compare what was collected with a file of ids, such as an export from a SIEM
+    Diff(diff::Options),
     /// Show events as the running daemon collects them
     Tail(tail::Options),
     /// Show or change how much the running daemon logs, without a restart
@@ -140,6 +147,8 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Gaps(options) => gaps::run(&options),
         Command::Backfill(options) => backfill::run(&options, &cli.log),
+        Command::Attest(options) => attest::run(&options),
+        Command::Diff(options) => diff::run(&options),
         Command::Tail(options) => tail::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::DeadLetters(command) => dead_letters::run(&command),

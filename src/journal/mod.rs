@@ -30,6 +30,7 @@ use crate::{
 };
 
 pub mod disk;
+pub mod proof;
 
 pub use disk::DiskJournal;
 

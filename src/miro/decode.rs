@@ -226,5 +226,18 @@ impl<'de> Visitor<'de> for PageVisitor {
     }
 }
 
+/// Harness for hostile answers, see [`crate::fuzzing`]: whatever is read is part of what came, and every record becomes one event.
+pub(crate) fn fuzz(body: &Bytes) {
+    for time_field in ["createdAt", "actionTime"] {
+        let Ok(decoding) = page(body, time_field) else { continue };
+        for event in &decoding.events {
+            assert!(!event.id.as_str().is_empty(), "an event has an id");
+            assert!(serde_json::from_slice::<&RawValue>(&event.raw).is_ok(), "an event is a JSON value of its own");
+            assert!(event.decoded == Decoded::Undecodable || event.time.is_some(), "what is whole has a time");
+            assert!(body.as_ptr_range().contains(&event.raw.as_ptr()), "an event is a part of the answer and not a copy");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,8 @@ mod quota;
 mod refusal;
 mod sentence;
 
+pub(crate) use decode::fuzz as fuzz_page;
+
 /// Miro's opaque paging token inside a window. It means nothing outside of the window, stream and page size that it came from.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -23,5 +23,5 @@ mod tail;
 pub use assembly::{AssemblyError, ReadySink};
 pub use gaps::{Missing, Polled};
 pub use observe::Observer;
-pub use run::{Outcome, Parts, RunError, Running, journal_options, run, start};
+pub use run::{Outcome, Parts, RunError, Running, attest_rules, journal_options, run, start};
 pub use signals::{Signals, Stop};

@@ -18,8 +18,9 @@ use super::{
 use crate::{
     admin::{
         self,
-        control::{Backfills, LogLevel},
+        control::{Backfills, LogLevel, Proving},
     },
+    attest::{RuleBook, Rules},
     clock::Clock,
     config::{
         Settings,
@@ -125,7 +126,8 @@ pub async fn run(parts: Parts, stop: Stop) -> Result<Outcome, RunError> {
 pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let Parts { settings, sinks: extra, clock, metrics, health, log, only } = parts;
     let shared = Shared { clock: clock.clone(), health: health.clone(), metrics: metrics.clone() };
-    let journal = open_journal(&settings).await?;
+    let disk = open_journal(&settings).await?;
+    let journal: Arc<dyn Journal> = disk.clone();
     let listeners = admin::Listeners::bind(&settings.admin).await?;
     let mut streams = assembly::streams(&settings, &shared)?;
     let mut sinks = assembly::sinks(&settings.sinks)?;
@@ -156,7 +158,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let admin_address = listeners.address();
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
     let engine = Arc::new(Engine { streams: backfills.clone(), health: shared.health.clone(), clock: shared.clock.clone() });
-    let control = admin::Control { log, events: Some(Arc::new(tail)), backfills: Some(engine.clone()) };
+    let proof = Proving { journal: disk, rules: attest_rules(&settings), clock: shared.clock.clone() };
+    let control = admin::Control { log, events: Some(Arc::new(tail)), backfills: Some(engine.clone()), proof: Some(proof) };
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = streams_len, sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
@@ -259,7 +262,16 @@ fn ids_reach(settings: &Settings) -> Duration {
     streams.map(reach).max().unwrap_or_default() + SPAN_MAX + IDS_REACH_MARGIN
 }
 
-async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+/// By what the holes of these settings' streams are judged.
+pub fn attest_rules(settings: &Settings) -> RuleBook {
+    let rules = settings.orgs.iter().flat_map(|org| {
+        let rules = |stream: &StreamSettings| Rules::of(Some(stream.retention), stream.poll_interval);
+        org.streams.iter().map(move |stream| (StreamId::new(org.name.clone(), stream.kind), rules(stream)))
+    });
+    RuleBook(rules.collect())
+}
+
+async fn open_journal(settings: &Settings) -> Result<Arc<DiskJournal>, RunError> {
     let options = journal_options(settings);
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;

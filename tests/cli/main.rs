@@ -1,5 +1,6 @@
 //! The commands that explain, list and help: what they print is true, whole and fits where it is shown.
 
+mod attest;
 mod backfill;
 mod control;
 mod daemon;

@@ -12,7 +12,7 @@ use miro_siem::{
     journal::{CoverageChange, Journal, disk::DiskJournal},
 };
 
-use crate::support::{audit, begin, event, minute, minutes, options, page, raw, read_all, sink, tuning};
+use crate::support::{assert_counted, audit, begin, counted, event, minute, minutes, options, page, raw, read_all, sink, tallies, tuning};
 
 /// Names the state directory to the process that is going to be killed.
 const CHILD: &str = "MIRO_SIEM_TEST_WRITER_DIR";
@@ -166,6 +166,8 @@ pub(crate) async fn verify(dir: &Path, reported: &Reported) {
     assert_eq!(count as u64, pages * PAGE_EVENTS - acked, "every event that is not acknowledged, and no other");
     assert_eq!(read.len(), count);
     assert_eq!(journal.stats().quarantined_records, 0, "a crash damages nothing");
+    let truth = counted((0..pages).flat_map(|page| (0..PAGE_EVENTS).map(move |n| (id(page, n), page as i64))));
+    assert_counted(&tallies(&journal, &audit()).await, &truth);
 }
 
 #[test]

@@ -19,7 +19,10 @@ use miro_siem::{
     },
 };
 
-use crate::support::{audit, begin, event, ids, is_no_space, minutes, options, page, read_all, segments, sink, tuning, tuning_on};
+use crate::support::{
+    assert_counted, audit, begin, counted, event, ids, is_no_space, minutes, options, page, read_all, segments, sink, tallies, tuning,
+    tuning_on,
+};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -132,6 +135,8 @@ async fn check(journal: &DiskJournal) {
     let covered: Vec<_> = (0..PAGES).map(|number| minutes(number * 61, number * 61 + 1)).collect();
     assert_eq!(journal.coverage(&audit()).map(|held| held.ranges().to_vec()), Some(covered));
     assert_eq!(journal.stats().quarantined_records, 0);
+    let truth = counted((0..PAGES).flat_map(|number| (0..PAGE_EVENTS).map(move |n| (format!("{number}-{n}"), number * 61))));
+    assert_counted(&tallies(journal, &audit()).await, &truth);
 }
 
 /// Lets every `step`-th operation of the life fail, and `length - 1` more behind it.

@@ -9,3 +9,4 @@ mod golden;
 mod model;
 mod power;
 mod support;
+mod tallies;

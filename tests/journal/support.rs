@@ -1,6 +1,6 @@
 //! What the tests share: streams, pages, times, and a journal with small segments.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use miro_siem::{
@@ -8,6 +8,7 @@ use miro_siem::{
     journal::{
         Commit, CoverageChange, Journal, JournalError, Options, Read,
         disk::{Disk, DiskJournal, Storage, Tuning},
+        proof::{Proof, Slot, Tallies, Tally},
     },
 };
 
@@ -109,4 +110,34 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
 
 pub(crate) fn is_no_space(error: &JournalError) -> bool {
     matches!(error, JournalError::NoSpace { .. })
+}
+
+/// All tallies of a stream.
+pub(crate) async fn tallies(journal: &dyn Proof, stream: &StreamId) -> Tallies {
+    let ever = TimeRange::new(Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)).expect("from <= to");
+    journal.tallies(stream, ever).await.expect("reads")
+}
+
+/// What the tallies of events with these ids and minutes must be.
+pub(crate) fn counted(events: impl IntoIterator<Item = (String, i64)>) -> BTreeMap<Slot, Tally> {
+    let mut truth: BTreeMap<Slot, Tally> = BTreeMap::new();
+    for (id, at) in events {
+        let hour = Timestamp::from_micros(minute(at).as_micros().div_euclid(3_600_000_000) * 3_600_000_000);
+        truth.entry(Slot::Hour(hour)).or_default().count(&EventId::new(id), Origin::Live, false);
+    }
+    truth
+}
+
+/// Tallies that are certain and say this; repeats are not compared, since a crash may forget them.
+#[track_caller]
+pub(crate) fn assert_counted(tallies: &Tallies, truth: &BTreeMap<Slot, Tally>) {
+    assert!(tallies.unsure.is_empty(), "{:?}", tallies.unsure);
+    let rows = tallies.rows.iter().filter(|row| row.tally.collected > 0 || !row.exact);
+    let told: BTreeMap<Slot, Tally> = rows
+        .map(|row| {
+            assert!(row.exact, "{row:?}");
+            (row.slot, Tally { duplicates: 0, ..row.tally })
+        })
+        .collect();
+    assert_eq!(&told, truth);
 }

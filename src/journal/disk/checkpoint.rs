@@ -207,24 +207,17 @@ impl Open {
 
     fn read(&self) -> Result<Option<Saved>, CheckpointError> {
         let db = self.db()?;
+        // First, because it has the version of all the others.
         let Some(head) = db.get(HEAD)? else { return Ok(None) };
         let mut saved = Saved { head: decode_head(&head)?, ..Saved::default() };
         for pair in db.iter() {
             let (key, value) = pair?;
-            let mut value = Decoder::new(&value);
-            match key.split_first() {
-                Some((b'c', stream)) => {
-                    saved.coverage.push((Decoder::new(stream).stream()?, value.coverage()?));
-                }
-                Some((b'a', names)) => {
-                    let mut names = Decoder::new(names);
-                    saved.acks.insert((SinkName::new(names.str()?), names.stream()?), Position(value.u64()?));
-                }
-                Some((b's', name)) => {
-                    let name = std::str::from_utf8(name).map_err(|_| Malformed("a key is not UTF-8"))?;
-                    saved.state.push((name.to_owned(), value.bytes()?.to_vec()));
-                }
-                _ => {}
+            match decode_pair(&key, &value)? {
+                Pair::Coverage(stream, coverage) => saved.coverage.push((stream, coverage)),
+                Pair::Ack(key, position) => drop(saved.acks.insert(key, position)),
+                Pair::State(name, value) => saved.state.push((name, value)),
+                Pair::Head(head) => saved.head = head,
+                Pair::Other => {}
             }
         }
         Ok(Some(saved))
@@ -281,6 +274,36 @@ fn fill(batch: &mut sled::Batch, head: Head, changes: &Changes) {
         value.put_bytes(state);
         batch.insert(key, value);
     }
+}
+
+/// What stands under one key.
+#[derive(Debug)]
+pub(super) enum Pair {
+    Head(Head),
+    Coverage(StreamId, Coverage),
+    Ack((SinkName, StreamId), Position),
+    State(String, Vec<u8>),
+    /// Nothing that this version knows.
+    Other,
+}
+
+pub(super) fn decode_pair(key: &[u8], value: &[u8]) -> Result<Pair, CheckpointError> {
+    if key == HEAD {
+        return decode_head(value).map(Pair::Head);
+    }
+    let mut value = Decoder::new(value);
+    Ok(match key.split_first() {
+        Some((b'c', stream)) => Pair::Coverage(Decoder::new(stream).stream()?, value.coverage()?),
+        Some((b'a', names)) => {
+            let mut names = Decoder::new(names);
+            Pair::Ack((SinkName::new(names.str()?), names.stream()?), Position(value.u64()?))
+        }
+        Some((b's', name)) => {
+            let name = std::str::from_utf8(name).map_err(|_| Malformed("a key is not UTF-8"))?;
+            Pair::State(name.to_owned(), value.bytes()?.to_vec())
+        }
+        _ => Pair::Other,
+    })
 }
 
 fn decode_head(bytes: &[u8]) -> Result<Head, CheckpointError> {

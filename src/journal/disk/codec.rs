@@ -2,6 +2,8 @@
 //!
 //! Decoding never panics and never allocates more than the input is long, whatever the input: these bytes come from a disk.
 
+use std::{io, path::Path};
+
 use thiserror::Error;
 
 use crate::{
@@ -13,6 +15,18 @@ use crate::{
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub(super) struct Malformed(pub(super) &'static str);
+
+/// A newer program has written it; nothing may be changed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Newer(pub(super) u8);
+
+impl Newer {
+    /// What the operator reads.
+    pub(super) fn refusal(self, path: &Path) -> io::Error {
+        let text = format!("a newer version of miro-siem wrote {} (version {} of its form); run that version", path.display(), self.0);
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    }
+}
 
 /// Appends numbers and strings to a buffer.
 pub(super) trait Encode {

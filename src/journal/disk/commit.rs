@@ -8,6 +8,7 @@ use super::{
     lock::failed,
     page::{Before, Bucket, Draft, Facts, Id, IdMaker, Run},
     record::{Kind, Place, frame},
+    tally::{self, PageTally},
     view::View,
     writer::{Answer, Reply, Staged, Writer},
 };
@@ -28,9 +29,10 @@ impl Writer {
         match self.prepare(&commit) {
             Ok(prepared) => {
                 let Prepared { entry, index, fresh, coverage } = prepared;
+                let tally = Some((commit.stream.clone(), tally::of_commit(&commit, &fresh)));
                 self.batch.coverage.insert(commit.stream, coverage.clone());
                 let answer = Answer::Commit { fresh, coverage, reply };
-                self.stage(entry, index, answer);
+                self.stage(entry, index, tally, answer);
             }
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -42,16 +44,16 @@ impl Writer {
             self.log.append(&frame(Kind::State, place, &Entry::encode_state(&key, &value)))
         });
         match written {
-            Ok(_) => self.stage(Some(Entry::State { key, value }), None, Answer::Done(reply)),
+            Ok(_) => self.stage(Some(Entry::State { key, value }), None, None, Answer::Done(reply)),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    fn stage(&mut self, entry: Option<Entry>, index: Option<IndexEntry>, answer: Answer) {
+    fn stage(&mut self, entry: Option<Entry>, index: Option<IndexEntry>, tally: Option<(StreamId, PageTally)>, answer: Answer) {
         let sequence = self.batch.next_sequence;
         self.batch.next_position += index.map_or(0, |index| u64::from(index.count));
         self.batch.next_sequence += u64::from(entry.is_some());
-        self.batch.staged.push(Staged { sequence, next_position: self.batch.next_position, entry, index, answer });
+        self.batch.staged.push(Staged { sequence, next_position: self.batch.next_position, entry, index, tally, answer });
     }
 
     fn fitting_state(&self, key: &str, value: &[u8]) -> Result<(), JournalError> {
@@ -72,6 +74,7 @@ impl Writer {
         let sequence = self.batch.next_sequence;
         let (ids, runs) = self.ids(commit);
         let fresh = self.seen.sift(&commit.stream, sequence, &ids).map_err(failed("read the known ids in", &self.log.paths.seen))?;
+        self.compare_loads();
         let facts = Facts { stream: commit.stream.clone(), change: commit.coverage, before, runs: kept_runs(&runs, &fresh) };
         let nothing = !fresh.contains(&true) && commit.coverage == CoverageChange::None;
         if nothing {
@@ -148,7 +151,10 @@ impl Writer {
         self.finish();
         let newest = self.shared.view().ledger.sequence;
         match self.seen.flush() {
-            Ok(()) => self.shared.view_mut().ledger.ids_synced = newest,
+            Ok(()) => {
+                self.shared.view_mut().ledger.ids_synced = newest;
+                self.flush_tallies_or_warn();
+            }
             Err(error) => tracing::warn!(%error, "failed to write ids to their files; recovery reads them from the log"),
         }
         let sequence = self.batch.next_sequence;
@@ -214,7 +220,7 @@ impl Writer {
 
 /// Miro keeps its logs for a year at most, as far as is documented; where collection has not said what it needs, a hole that is older
 /// cannot be filled.
-const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+pub(super) const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 struct Prepared {
     entry: Option<Entry>,

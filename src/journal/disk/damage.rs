@@ -29,16 +29,30 @@ const HOUR: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(super) struct Loss {
     ranges: Vec<(StreamId, TimeRange)>,
+    doubts: Vec<(StreamId, Doubt)>,
     reach: Duration,
+}
+
+/// Where events may be counted twice, because their ids were forgotten, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    Bucket(Bucket),
+    Range(TimeRange),
 }
 
 impl Loss {
     pub(super) fn new(reach: Duration) -> Self {
-        Self { ranges: Vec::new(), reach }
+        Self { ranges: Vec::new(), doubts: Vec::new(), reach }
     }
 
     /// A page whose events are gone while it still says what it was.
     pub(super) fn page(&mut self, facts: &Facts, collected_at: Timestamp) {
+        self.torn(facts, collected_at);
+        self.doubts.extend(facts.runs.iter().map(|run| (facts.stream.clone(), Doubt::Bucket(run.bucket))));
+    }
+
+    /// A page that was most likely never acknowledged, and so never counted.
+    pub(super) fn torn(&mut self, facts: &Facts, collected_at: Timestamp) {
         let mut add = |range: Option<TimeRange>| self.ranges.extend(range.map(|range| (facts.stream.clone(), range)));
         if let CoverageChange::Add(range) = facts.change {
             add(Some(range));
@@ -55,6 +69,7 @@ impl Loss {
     /// Hours in which lost records have left ids.
     pub(super) fn hours(&mut self, hours: impl IntoIterator<Item = (StreamId, Bucket)>) {
         for (stream, bucket) in hours {
+            self.doubts.push((stream.clone(), Doubt::Bucket(bucket)));
             let Bucket::Hour(hour) = bucket else { continue };
             self.ranges.extend(hour_range(hour).map(|range| (stream, range)));
         }
@@ -65,6 +80,7 @@ impl Loss {
         for (stream, claimed) in claimed {
             for range in claimed.ranges() {
                 let lost = proven.get(stream).map_or_else(|| vec![*range], |proven| proven.missing(*range));
+                self.doubts.extend(lost.iter().map(|range| (stream.clone(), Doubt::Range(*range))));
                 self.ranges.extend(lost.into_iter().map(|range| (stream.clone(), range)));
             }
         }
@@ -74,7 +90,14 @@ impl Loss {
     /// added to coverage, and the latter is known from the records around them.
     pub(super) fn unknown(&mut self, stream: &StreamId, coverage: &Coverage) {
         let from = coverage.watermark().minus(self.reach).max(coverage.origin());
-        self.ranges.extend(TimeRange::new(from, coverage.newest()).map(|range| (stream.clone(), range)));
+        let range = TimeRange::new(from, coverage.newest());
+        self.doubts.extend(range.map(|range| (stream.clone(), Doubt::Range(range))));
+        self.ranges.extend(range.map(|range| (stream.clone(), range)));
+    }
+
+    /// Where the tallies are no longer certain.
+    pub(super) fn take_doubts(&mut self) -> Vec<(StreamId, Doubt)> {
+        std::mem::take(&mut self.doubts)
     }
 
     /// As a record, with the numbers of the lost ones.
@@ -111,6 +134,8 @@ impl Writer {
             Some(Broken { facts: Some(facts), collected_at, .. }) => loss.page(&facts, collected_at),
             _ => self.estimate(&mut loss, stream, hours),
         }
+        self.tallies.doubt_all(loss.take_doubts());
+        self.flush_tallies()?;
         let reopen = loss.reopen(lost);
         error!(
             segment = %segment, offset = from, bytes = to - from, events = entry.count, %stream, problem,

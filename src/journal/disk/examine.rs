@@ -92,7 +92,7 @@ impl Examined {
 }
 
 /// What a record says; `None` where that cannot be relied upon. Damaged ids alone do no harm: the body tells them too.
-fn decoded(header: &Header, sections: &Sections<'_>) -> Option<Entry> {
+pub(super) fn decoded(header: &Header, sections: &Sections<'_>) -> Option<Entry> {
     let facts = sections.facts?;
     match header.kind {
         Kind::Page => sections.body.and_then(|_| Facts::decode(facts).ok()).map(Entry::Page),
@@ -119,21 +119,31 @@ pub(super) fn begins_with_snapshot(file: &File) -> Result<bool, ScanError> {
     }
 }
 
-/// Remembers the ids of a segment's valid pages whose number is `from` or later and before `end`.
-pub(super) fn remember_ids(file: &File, from: u64, end: u64, seen: &mut Seen) -> Result<(), ScanError> {
+/// Visits the valid pages of a segment that hold events, whose number is `from` or later and before `end`, with what they say.
+pub(super) fn pages(
+    file: &File,
+    from: u64,
+    end: u64,
+    mut visit: impl FnMut(&Header, &Facts, &Sections<'_>) -> io::Result<()>,
+) -> Result<(), ScanError> {
     let mut newest = 0;
     scan(file, |found| {
         let Found::Record { header, sections, .. } = found else { return Ok(()) };
         let wanted = (from..end).contains(&header.sequence) && header.sequence > newest && header.count > 0;
         let Some(Entry::Page(facts)) = decoded(header, &sections).filter(|_| wanted) else { return Ok(()) };
         newest = header.sequence;
-        match (sections.ids, sections.body) {
-            (Some(section), _) => seen.remember(&facts.stream, header.sequence, &facts.runs, ids(section)),
-            (None, Some(body)) => {
-                let page = Page::decode(header, body).map_err(io::Error::other)?;
-                seen.remember(&facts.stream, header.sequence, &facts.runs, page.ids(&IdMaker::new(&facts.stream)).into_iter())
-            }
-            (None, None) => Ok(()),
+        visit(header, &facts, &sections)
+    })
+}
+
+/// Remembers the ids of a segment's valid pages whose number is `from` or later and before `end`.
+pub(super) fn remember_ids(file: &File, from: u64, end: u64, seen: &mut Seen) -> Result<(), ScanError> {
+    pages(file, from, end, |header, facts, sections| match (sections.ids, sections.body) {
+        (Some(section), _) => seen.remember(&facts.stream, header.sequence, &facts.runs, ids(section)),
+        (None, Some(body)) => {
+            let page = Page::decode(header, body).map_err(io::Error::other)?;
+            seen.remember(&facts.stream, header.sequence, &facts.runs, page.ids(&IdMaker::new(&facts.stream)).into_iter())
         }
+        (None, None) => Ok(()),
     })
 }

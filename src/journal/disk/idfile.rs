@@ -11,11 +11,11 @@ use std::{
 };
 
 use super::{
-    codec::{Decoder, Encode, Malformed, length},
+    codec::{Decoder, Encode, Malformed, Newer, length},
     page::{Bucket, ID_BYTES, Id},
     scan::find,
     sequences::Sequences,
-    storage::Storage,
+    storage::{Storage, remove_if_there},
 };
 
 /// The last byte is the version.
@@ -58,6 +58,14 @@ impl Head {
         let mut from = Decoder::new(&content[MAGIC.len()..]);
         let bucket = Bucket::decode(&mut from)?;
         Ok(Self { bucket, first_sequence: from.u64()?, last_sequence: from.u64()?, count: from.u32()?, ids_crc: from.u32()? })
+    }
+
+    /// Whether these bytes are a whole head that a newer program wrote. The first three bytes, the version behind them and the checksum
+    /// at the end of a head have their place in every version.
+    fn newer(bytes: &[u8; HEADER_BYTES]) -> Option<Newer> {
+        let (content, crc) = bytes.split_at(HEADER_BYTES - 4);
+        let is_head = content.starts_with(&MAGIC[..3]) && crc32fast::hash(content).to_le_bytes() == crc;
+        (is_head && content[3] != MAGIC[3]).then(|| Newer(content[3]))
     }
 
     fn ids_len(&self) -> u64 {
@@ -111,6 +119,17 @@ fn section(file: &File, at: u64, head: &Head) -> io::Result<Option<Vec<u8>>> {
     Ok((crc32fast::hash(&ids) == head.ids_crc).then_some(ids))
 }
 
+/// Refuses a file that a newer program has begun.
+pub(super) fn refuse_newer(path: &Path) -> io::Result<()> {
+    let Some(file) = open(path)? else { return Ok(()) };
+    let mut bytes = [0; HEADER_BYTES];
+    match file.read_exact_at(&mut bytes, 0) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Head::newer(&bytes).map_or(Ok(()), |newer| Err(newer.refusal(path))),
+    }
+}
+
 /// All ids of one bucket in a file; none where the file does not exist.
 pub(super) fn load(path: &Path, bucket: Bucket, mut each: impl FnMut(Id)) -> io::Result<()> {
     let Some(file) = open(path)? else { return Ok(()) };
@@ -159,13 +178,6 @@ pub(super) fn rewrite_without(storage: &dyn Storage, path: &Path, lost: &Sequenc
     })?;
     storage.sync(&fresh)?;
     storage.rename(&temporary, path)
-}
-
-pub(super) fn remove_if_there(storage: &dyn Storage, path: &Path) -> io::Result<()> {
-    match storage.remove(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {

@@ -194,6 +194,7 @@ impl Writer {
     }
 
     fn delete_oldest(&mut self, count: usize) -> Result<(), JournalError> {
+        let count = self.counted_segments(count)?;
         let newest = self.shared.view().sealed.get(count - 1).map_or(0, |segment| segment.last_sequence);
         if self.shared.view().ledger.ids_synced < newest {
             self.seen.flush().map_err(failed("write ids to", &self.log.paths.seen))?;
@@ -245,6 +246,7 @@ impl Writer {
     fn settle(&mut self) -> Result<(), JournalError> {
         self.finish();
         self.seen.flush().map_err(failed("write ids to", &self.log.paths.seen))?;
+        self.flush_tallies()?;
         let (ids_synced, newest) = {
             let view = self.shared.view();
             (view.ledger.ids_synced, view.ledger.sequence)

@@ -22,6 +22,7 @@ pub(super) struct Paths {
     pub(super) log: PathBuf,
     pub(super) checkpoints: PathBuf,
     pub(super) seen: PathBuf,
+    pub(super) tallies: PathBuf,
     pub(super) quarantine: PathBuf,
 }
 
@@ -32,13 +33,14 @@ impl Paths {
             log: root.join("journal"),
             checkpoints: root.join("checkpoints"),
             seen: root.join("seen"),
+            tallies: root.join("tallies"),
             quarantine: root.join("quarantine"),
         }
     }
 
     /// Creates what is missing, mode 0700, and takes away what others may do in the state directory.
     pub(super) fn create(&self) -> Result<(), JournalError> {
-        for dir in [&self.root, &self.log, &self.seen, &self.quarantine] {
+        for dir in [&self.root, &self.log, &self.seen, &self.tallies, &self.quarantine] {
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
         }
         let mode = fs::metadata(&self.root).map_err(failed("look at", &self.root))?.mode() & 0o777;
@@ -86,28 +88,41 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(failed("open", &path))?;
-        match lock_patiently(&file) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // The pid is only for the message; that the lock is held is certain without it.
-                let _ = (&mut file).take(20).read_to_string(&mut pid);
-                let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
-                return Err(JournalError::Locked { path: root.display().to_string(), pid });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
-        }
+        lock_patiently(|| file.try_lock()).map_err(|error| not_locked(error, root, &file))?;
         // Not being able to write the pid (a full disk) is no reason not to run.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { file })
     }
+
+    /// Keeps processes that would change something out, while others may look as well. Changes nothing; `None` where no process has ever
+    /// been here.
+    pub(super) fn look(root: &Path) -> Result<Option<Self>, JournalError> {
+        let path = root.join("lock");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed("open", &path))?,
+        };
+        lock_patiently(|| file.try_lock_shared()).map_err(|error| not_locked(error, root, &file))?;
+        Ok(Some(Self { file }))
+    }
+}
+
+fn not_locked(error: TryLockError, root: &Path, file: &File) -> JournalError {
+    if let TryLockError::Error(source) = error {
+        return failed("lock", &root.join("lock"))(source);
+    }
+    let mut pid = String::new();
+    // The pid is only for the message; that the lock is held is certain without it.
+    let _ = file.take(20).read_to_string(&mut pid);
+    let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
+    JournalError::Locked { path: root.display().to_string(), pid }
 }
 
 /// A process that is ending may hold the lock a moment longer than it answers.
-fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+fn lock_patiently(attempt: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
     let began = Instant::now();
     loop {
-        match file.try_lock() {
+        match attempt() {
             Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 20),
             outcome => return outcome,
         }

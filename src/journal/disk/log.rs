@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    idfile::remove_if_there,
     index::{Index, Seal},
     ledger::Ledger,
     lock::{Paths, failed},
     record::{Kind, Place, frame},
     segment::{Active, IndexAt, Segment, SegmentName},
-    storage::Storage,
+    storage::{Storage, remove_if_there},
 };
 use crate::journal::JournalError;
 

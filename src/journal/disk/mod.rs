@@ -6,6 +6,7 @@
 //!   journal/<position>-<record>.seg    the log: append-only segments of records, one record for each commit
 //!   checkpoints/                sled: coverage, acknowledgements, small state; a copy, rebuilt from the log when it is not right
 //!   seen/<org>/<stream>/<day>.ids      the ids of committed events, by event hour
+//!   tallies/<org>/<stream>/<month>.tallies    what was collected in each hour of event time, see [`crate::journal::proof`]
 //!   quarantine/                 what was damaged, for somebody to look at
 //! ```
 //!
@@ -40,6 +41,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::info;
 
+pub(crate) use fuzz::{fuzz_record, fuzz_state, record_seeds, state_seeds};
+pub use inspect::Inspection;
 pub use storage::{Disk, Storage};
 
 use self::{
@@ -61,17 +64,23 @@ mod checkpoint;
 mod codec;
 mod commit;
 mod damage;
+mod dirs;
 mod examine;
+mod fuzz;
 mod idfile;
 mod index;
+mod inspect;
 mod keeper;
 mod ledger;
 mod lock;
 mod log;
+mod named;
 mod page;
+mod prove;
 mod quarantine;
 mod reader;
 mod record;
+mod recount;
 mod recovery;
 mod scan;
 mod seen;
@@ -79,6 +88,9 @@ mod segment;
 mod sequences;
 mod storage;
 mod survey;
+mod tallies;
+mod tally;
+mod tallyfile;
 mod view;
 mod writer;
 
@@ -146,6 +158,7 @@ impl DiskJournal {
                 limits: Limits { segment_bytes: tuning.segment_bytes.min(options.bytes_max / 4), segment_records: tuning.segment_records },
             },
             seen: recovered.seen,
+            tallies: recovered.tallies,
             store: recovered.store,
             store_is_whole: false,
             encoder: PageEncoder::new().map_err(failed("set up compression for", &paths.log))?,
@@ -156,6 +169,7 @@ impl DiskJournal {
             checkpoint_after: tuning.checkpoint_after,
             save_trouble: Trouble::default(),
             ids_trouble: Trouble::default(),
+            tally_trouble: Trouble::default(),
             newcomers_start: recovered.newcomers_start,
             lock: Some(lock),
         };

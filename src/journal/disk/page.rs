@@ -1,7 +1,6 @@
 //! The record of one page: what it says (facts), the ids of its events, and the events themselves, compressed.
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::{
     codec::{Decoder, Encode, Malformed, length},
@@ -12,8 +11,7 @@ use crate::{
     journal::CoverageChange,
 };
 
-/// The size of a remembered id.
-pub(super) const ID_BYTES: usize = 16;
+pub(super) use crate::journal::proof::{FINGERPRINT_BYTES as ID_BYTES, Fingerprint as Id, FingerprintMaker as IdMaker};
 
 /// Each event's row at the head of the body: id length, raw length, time, flags.
 const ROW_BYTES: usize = 4 + 4 + 8 + 1;
@@ -23,28 +21,6 @@ const HOURS_PER_DAY: i64 = 24;
 
 const FLAG_TIMED: u8 = 0b100;
 const FLAG_ORIGIN: u8 = 0b011;
-
-/// What is remembered of an id: the first 128 bits of the SHA-256 of the stream and Miro's id. Two of a thousand million ids are
-/// the same with a probability of about 10^-21.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(pub(super) [u8; ID_BYTES]);
-
-/// Makes the ids of one stream.
-#[derive(Clone)]
-pub(super) struct IdMaker(Sha256);
-
-impl IdMaker {
-    pub(super) fn new(stream: &StreamId) -> Self {
-        Self(Sha256::new().chain_update(stream.org.as_str()).chain_update("/").chain_update(stream.kind.as_str()).chain_update([0]))
-    }
-
-    pub(super) fn id(&self, of: &[u8]) -> Id {
-        let digest = self.0.clone().chain_update(of).finalize();
-        let mut id = [0; ID_BYTES];
-        id.copy_from_slice(&digest[..ID_BYTES]);
-        Id(id)
-    }
-}
 
 /// Where an id is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

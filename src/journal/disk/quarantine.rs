@@ -58,6 +58,19 @@ pub(super) fn set_checkpoints_aside(paths: &Paths, why: &dyn std::fmt::Display) 
     Ok(())
 }
 
+/// Moves a file of tallies out of the way. They are counted again from the log, as far as it has the records.
+pub(super) fn set_tallies_aside(paths: &Paths, path: &Path, problem: &str) {
+    let name = path.strip_prefix(&paths.tallies).unwrap_or(path).to_string_lossy().replace('/', "-");
+    let target = paths.quarantine.join(format!("{}-tallies-{name}", stamp()));
+    match fs::rename(path, &target) {
+        Ok(()) => {
+            warn!(problem, moved_to = %target.display(), "a file of tallies is of no use; it is set aside and counted again from the log")
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => warn!(problem, path = %path.display(), "a file of tallies is missing"),
+        Err(error) => warn!(%error, problem, path = %path.display(), "a file of tallies is of no use and cannot be moved away"),
+    }
+}
+
 fn used(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(dir)? {

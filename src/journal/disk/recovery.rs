@@ -7,7 +7,8 @@
 //!    that nobody has heard of was never acknowledged, and is cut.
 //! 3. What lost records proved is taken out of the coverage and their ids are forgotten, so that Miro is asked again. Their numbers
 //!    and positions are never given out again: an acknowledgement cannot come to mean another event.
-//! 4. A new segment is begun, whose snapshot holds all of this. Nothing is ever appended to a segment of an earlier process.
+//! 4. What had not reached the files of tallies is counted again, see `recount`.
+//! 5. A new segment is begun, whose snapshot holds all of this. Nothing is ever appended to a segment of an earlier process.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,22 +17,24 @@ use tracing::{info, warn};
 use super::{
     Tuning,
     checkpoint::{CheckpointError, CheckpointStore, Saved},
-    damage::Loss,
+    damage::{Doubt, Loss},
     examine::remember_ids,
-    idfile::remove_if_there,
     index::{Index, Seal},
     ledger::Ledger,
     lock::{Paths, failed},
     log::begin_segment,
     quarantine,
+    recount::recount,
     seen::Seen,
     segment::{Active, IndexAt, Segment, read_index},
+    storage::remove_if_there,
     survey::{FoundSegment, Survey},
+    tallies::{Found, TallyStore},
     view::{ActiveView, View},
 };
 use crate::{
     coverage::Coverage,
-    event::Position,
+    event::{Position, StreamId},
     journal::{JournalError, Options},
 };
 
@@ -40,6 +43,7 @@ pub(super) struct Recovered {
     pub(super) view: View,
     pub(super) active: Active,
     pub(super) seen: Seen,
+    pub(super) tallies: TallyStore,
     pub(super) store: CheckpointStore,
     /// Where new subscribers begin, if it is not certain who was subscribed.
     pub(super) newcomers_start: Option<Position>,
@@ -52,13 +56,17 @@ pub(super) fn recover(paths: &Paths, options: &Options, tuning: &Tuning) -> Resu
         .map_err(failed("open", &paths.seen))?;
     let mut store = CheckpointStore::new(paths.checkpoints.clone());
     let saved = load_checkpoints(&survey, &mut store)?;
-    reconcile(&mut survey, saved.as_ref(), seen.reached());
-    bring_ids_in_line(&mut survey, &mut seen)?;
+    let found = Found::read(&paths.tallies).map_err(failed("open", &paths.tallies))?;
+    let journal = if survey.grounded { survey.ledger.journal } else { saved.as_ref().map_or(0, |saved| saved.head.journal) };
+    let (ids_reached, had_ids) = (seen.reached(), seen.reached() > 0);
+    reconcile(&mut survey, saved.as_ref(), ids_reached.max(found.reached(journal)));
+    let doubts = bring_ids_in_line(&mut survey, &mut seen)?;
+    let tallies = recount(&survey, &found, doubts, had_ids)?;
     let uncertain = is_uncertain(&survey) && saved.is_none() && !survey.found.is_empty();
     let oldest = survey.found.first().map_or(survey.ledger.next_position, |found| found.segment.name.first_position);
     let newcomers_start = uncertain.then(|| Position(oldest.saturating_sub(1)));
     let (view, active) = begin(survey)?;
-    Ok(Recovered { view, active, seen, store, newcomers_start })
+    Ok(Recovered { view, active, seen, tallies, store, newcomers_start })
 }
 
 fn load_checkpoints(survey: &Survey<'_>, store: &mut CheckpointStore) -> Result<Option<Saved>, JournalError> {
@@ -143,8 +151,9 @@ fn merge(ledger: &mut Ledger, saved: &Saved, uncertain: bool) {
     }
 }
 
-/// Forgets the ids of lost records, remembers those that had not reached their files, and reopens what lost records proved.
-fn bring_ids_in_line(survey: &mut Survey<'_>, seen: &mut Seen) -> Result<(), JournalError> {
+/// Forgets the ids of lost records, remembers those that had not reached their files, and reopens what lost records proved. Returns
+/// where tallies are no longer certain.
+fn bring_ids_in_line(survey: &mut Survey<'_>, seen: &mut Seen) -> Result<Vec<(StreamId, Doubt)>, JournalError> {
     let path = &survey.paths.seen;
     // Without a word from the id files, all ids that the log still has are read.
     let from = if seen.reached() == 0 { 0 } else { survey.ledger.ids_synced + 1 };
@@ -157,15 +166,20 @@ fn bring_ids_in_line(survey: &mut Survey<'_>, seen: &mut Seen) -> Result<(), Jou
             .map_err(|error| survey.scan_failed(found.segment.name, error))?;
     }
     match seen.flush() {
-        Ok(()) => survey.ledger.ids_synced = survey.ledger.sequence,
+        Ok(()) => {
+            survey.ledger.ids_synced = survey.ledger.sequence;
+            // Read again where they are needed, and then compared with what was counted.
+            seen.unload();
+        }
         Err(error) => warn!(%error, "failed to write ids to their files; it is tried again"),
     }
+    let doubts = loss.take_doubts();
     let reopen = loss.reopen(survey.lost.clone());
     if !reopen.ranges.is_empty() {
         warn!(reopened = ?reopen.ranges, "coverage that only lost records proved is open again");
     }
     survey.ledger.reopen(&reopen);
-    Ok(())
+    Ok(doubts)
 }
 
 /// Begins a new segment, seals the old ones that are not, and drops those without an event at the end: the new snapshot says all

@@ -15,11 +15,12 @@ use std::{
 };
 
 use super::{
-    codec::{Decoder, Encode},
+    codec::{Decoder, Encode, Malformed, Newer},
+    dirs::{create_below, entries, stream_dir, streams_in},
     idfile,
     page::{Bucket, Id, Run},
     sequences::Sequences,
-    storage::Storage,
+    storage::{Storage, remove_if_there, replace},
 };
 use crate::event::{StreamId, Timestamp};
 
@@ -77,11 +78,16 @@ pub(super) struct Seen {
     unsynced: BTreeSet<PathBuf>,
     /// The first day that is kept, by stream.
     first_days: HashMap<Arc<StreamId>, i32>,
+    /// Buckets that were read from their files, and how many ids they held, since somebody asked.
+    loads: Vec<(StreamId, Bucket, u64)>,
 }
 
 impl Seen {
     pub(super) fn open(storage: Arc<dyn Storage>, dir: PathBuf, reach: Duration, ids_max: usize) -> io::Result<Self> {
         let reached = read_marker(&dir.join(MARKER))?;
+        for (_, path) in files(&dir)? {
+            idfile::refuse_newer(&path)?;
+        }
         Ok(Self {
             storage,
             dir,
@@ -94,6 +100,7 @@ impl Seen {
             reached,
             unsynced: BTreeSet::new(),
             first_days: HashMap::new(),
+            loads: Vec::new(),
         })
     }
 
@@ -177,6 +184,43 @@ impl Seen {
         self.shrink()
     }
 
+    /// Lets everything leave memory that is in the files. It is read again where it is needed.
+    pub(super) fn unload(&mut self) {
+        let (buckets, mut total) = (&mut self.buckets, 0);
+        buckets.retain(|_, loaded| !loaded.pending.is_empty());
+        buckets.values().for_each(|loaded| total += loaded.ids.len());
+        self.total = total;
+        self.loads.clear();
+    }
+
+    /// Which buckets were read from their files since the last call, and how many ids each held: whoever has counted events can tell
+    /// whether some are missing.
+    pub(super) fn take_loads(&mut self) -> Vec<(StreamId, Bucket, u64)> {
+        std::mem::take(&mut self.loads)
+    }
+
+    /// The ids of a bucket, sorted.
+    pub(super) fn ids_of(&mut self, stream: &StreamId, bucket: Bucket) -> io::Result<Vec<Id>> {
+        let key = Key { stream: self.intern(stream), bucket };
+        let mut ids = match self.buckets.get(&key) {
+            Some(loaded) => loaded.ids.iter().copied().collect(),
+            None => {
+                let mut ids = Vec::new();
+                idfile::load(&self.file(&key), bucket, |id| ids.push(id))?;
+                ids
+            }
+        };
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// From when on ids are there where those from `needed` on are kept: from the beginning of that day.
+    pub(super) fn kept_from(needed: Timestamp) -> Timestamp {
+        let day = Bucket::of(Some(needed), needed).day();
+        Timestamp::from_millis(i64::from(day) * 86_400_000)
+    }
+
     fn intern(&mut self, stream: &StreamId) -> Arc<StreamId> {
         if let Some(known) = self.streams.iter().find(|known| ***known == *stream) {
             return known.clone();
@@ -194,6 +238,7 @@ impl Seen {
                 ids.insert(id);
             })?;
             self.total += ids.len();
+            self.loads.push(((**stream).clone(), bucket, ids.len() as u64));
             self.buckets.insert(key.clone(), Loaded { ids, ..Loaded::default() });
         }
         let loaded = self.buckets.entry(key).or_default();
@@ -274,10 +319,7 @@ impl Seen {
         match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent)?;
-                    for dir in parent.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.dir)) {
-                        self.storage.sync_dir(dir)?;
-                    }
+                    create_below(&*self.storage, &self.dir, parent)?;
                 }
                 Ok((self.storage.create(path)?, true))
             }
@@ -303,15 +345,7 @@ impl Seen {
     /// Notes durably that ids of records up to `sequence` may be in the files, before they are: what the files hold of records
     /// that the log then turns out not to have must be found again.
     fn mark(&mut self, sequence: u64) -> io::Result<()> {
-        let (path, temporary) = (self.dir.join(MARKER), self.dir.join("reached.tmp"));
-        let mut bytes = Vec::with_capacity(12);
-        bytes.put_u64(sequence);
-        bytes.put_u32(crc32fast::hash(&bytes));
-        idfile::remove_if_there(&*self.storage, &temporary)?;
-        let file = self.storage.create(&temporary)?;
-        self.storage.write_at(&file, &bytes, 0)?;
-        self.storage.sync(&file)?;
-        self.storage.rename(&temporary, &path)?;
+        replace(&*self.storage, &self.dir.join(MARKER), &encode_marker(sequence))?;
         self.storage.sync_dir(&self.dir)?;
         self.reached = sequence;
         Ok(())
@@ -323,7 +357,7 @@ impl Seen {
         self.buckets.clear();
         self.total = 0;
         let mut hours = Vec::new();
-        for (stream, path) in self.files()? {
+        for (stream, path) in files(&self.dir)? {
             let touched = idfile::touched(&path, lost)?;
             if touched.is_empty() {
                 continue;
@@ -350,7 +384,7 @@ impl Seen {
         }
         for path in days(&self.stream_dir(&stream))? {
             if day_of(&path).is_some_and(|day| day < first) {
-                idfile::remove_if_there(&*self.storage, &path)?;
+                remove_if_there(&*self.storage, &path)?;
                 self.unsynced.remove(&path);
             }
         }
@@ -363,21 +397,17 @@ impl Seen {
     }
 
     fn stream_dir(&self, stream: &StreamId) -> PathBuf {
-        self.dir.join(escaped(stream.org.as_str())).join(stream.kind.as_str())
+        stream_dir(&self.dir, stream)
     }
+}
 
-    /// All id files with their streams.
-    fn files(&self) -> io::Result<Vec<(StreamId, PathBuf)>> {
-        let mut files = Vec::new();
-        for org in entries(&self.dir)?.into_iter().filter(|path| path.is_dir()) {
-            for kind in entries(&org)? {
-                let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                let Some(stream) = StreamId::parse(&format!("{}/{}", unescaped(&name(&org)), name(&kind))) else { continue };
-                files.extend(days(&kind)?.into_iter().map(|path| (stream.clone(), path)));
-            }
-        }
-        Ok(files)
+/// All id files with their streams.
+fn files(dir: &Path) -> io::Result<Vec<(StreamId, PathBuf)>> {
+    let mut files = Vec::new();
+    for (stream, dir) in streams_in(dir)? {
+        files.extend(days(&dir)?.into_iter().map(|path| (stream.clone(), path)));
     }
+    Ok(files)
 }
 
 impl Hash for Id {
@@ -386,22 +416,43 @@ impl Hash for Id {
     }
 }
 
+/// Magic, version, number, checksum.
+const MARKER_MAGIC: [u8; 3] = *b"MSr";
+const MARKER_VERSION: u8 = 2;
+
+pub(super) fn encode_marker(sequence: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16);
+    bytes.extend_from_slice(&MARKER_MAGIC);
+    bytes.put_u8(MARKER_VERSION);
+    bytes.put_u64(sequence);
+    bytes.put_u32(crc32fast::hash(&bytes));
+    bytes
+}
+
+/// What the marker says; `None` where it is damaged. The first version had neither magic nor version: a number and its checksum.
+pub(super) fn decode_marker(bytes: &[u8]) -> Result<Option<u64>, Newer> {
+    let Some((content, crc)) = bytes.len().checked_sub(4).and_then(|len| bytes.split_at_checked(len)) else { return Ok(None) };
+    if crc32fast::hash(content).to_le_bytes() != crc {
+        return Ok(None);
+    }
+    let number = |content: &[u8]| -> Result<u64, Malformed> {
+        let mut from = Decoder::new(content);
+        let number = from.u64()?;
+        from.end().map(|()| number)
+    };
+    match content.strip_prefix(&MARKER_MAGIC) {
+        Some([MARKER_VERSION, rest @ ..]) => Ok(number(rest).ok()),
+        Some([version, ..]) if content.len() != 8 => Err(Newer(*version)),
+        _ => Ok(number(content).ok()),
+    }
+}
+
 fn read_marker(path: &Path) -> io::Result<u64> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         bytes => bytes?,
     };
-    let mut from = Decoder::new(&bytes);
-    let whole = bytes.len() == 12 && crc32fast::hash(&bytes[..8]).to_le_bytes() == bytes[8..];
-    Ok(from.u64().ok().filter(|_| whole).unwrap_or(0))
-}
-
-fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
-    }
+    Ok(decode_marker(&bytes).map_err(|newer| newer.refusal(path))?.unwrap_or(0))
 }
 
 fn days(dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -410,22 +461,6 @@ fn days(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn day_of(path: &Path) -> Option<i32> {
     path.file_name()?.to_str()?.strip_suffix(".ids")?.parse().ok()
-}
-
-/// A name of the operator's choice as the name of a directory.
-fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
-}
-
-fn unescaped(name: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), name.as_bytes());
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        out.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -496,17 +531,10 @@ mod tests {
         seen.flush().expect("writes");
         let needed = Timestamp::from_millis(i64::from(hour(110)) * 3_600_000);
         seen.expire(&stream(), needed).expect("deletes");
-        let days: Vec<_> = seen.files().expect("lists").iter().filter_map(|(of, path)| day_of(path).filter(|_| *of == stream())).collect();
+        let days: Vec<_> =
+            files(&seen.dir).expect("lists").iter().filter_map(|(of, path)| day_of(path).filter(|_| *of == stream())).collect();
         assert_eq!(days.len(), 1, "{days:?}");
         assert_eq!(fresh(&mut seen, 2, &ids(hour(109), 0..10)), 10, "forgotten");
         assert_eq!(fresh(&mut seen, 2, &ids(hour(120), 0..10)), 0, "within reach");
-    }
-
-    #[test]
-    fn names_of_organisations_survive_as_directories() {
-        for name in ["acme", "a/b: %c", "..", "ünïcode"] {
-            assert_eq!(unescaped(&escaped(name)), name);
-            assert!(!escaped(name).contains(['/', '.']), "{}", escaped(name));
-        }
     }
 }

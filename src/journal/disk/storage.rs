@@ -59,3 +59,22 @@ impl Storage for Disk {
         File::open(dir)?.sync_all()
     }
 }
+
+/// Puts a file with these bytes in another's place, or where none is: readers find the old one or the new one, whole. The directory is
+/// left for the caller to sync.
+pub(super) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    remove_if_there(storage, &temporary)?;
+    let file = storage.create(&temporary)?;
+    storage.write_at(&file, bytes, 0)?;
+    storage.sync(&file)?;
+    storage.rename(&temporary, path)
+}
+
+/// Deletes a file, if it is there.
+pub(super) fn remove_if_there(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

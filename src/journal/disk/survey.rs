@@ -1,7 +1,7 @@
 //! What the segments hold, and what is missing from them: the first half of opening a journal. Changes nothing on disk except that
 //! damaged bytes are copied to the quarantine.
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, io::ErrorKind, sync::Arc};
 
 use tracing::warn;
 
@@ -142,7 +142,7 @@ impl<'a> Survey<'a> {
             // A torn record at the end was most likely never acknowledged. In case it was, its time is collected again: that costs
             // a few requests, and only ids that are not known lead to anything.
             let torn = examined.broken.iter().filter(|broken| broken.sequence > examined.last_sequence);
-            torn.filter_map(|broken| Some((broken.facts.as_ref()?, broken.collected_at))).for_each(|(facts, at)| self.loss.page(facts, at));
+            torn.filter_map(|broken| Some((broken.facts.as_ref()?, broken.collected_at))).for_each(|(facts, at)| self.loss.torn(facts, at));
             self.newest = Some(examined);
         }
         Ok(())
@@ -233,7 +233,12 @@ impl<'a> Survey<'a> {
 
     fn open(&self, name: SegmentName) -> Result<Arc<File>, JournalError> {
         let path = name.path(&self.paths.log);
-        File::options().read(true).write(true).open(&path).map(Arc::new).map_err(failed("open", &path))
+        let opened = File::options().read(true).write(true).open(&path).or_else(|error| match error.kind() {
+            // To look is possible all the same, and whoever wants to write is told then.
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            _ => Err(error),
+        });
+        opened.map(Arc::new).map_err(failed("open", &path))
     }
 
     pub(super) fn scan_failed(&self, name: SegmentName, error: ScanError) -> JournalError {

@@ -24,9 +24,12 @@ use super::{
     lock::Lock,
     log::Log,
     page::{IdMaker, PageEncoder},
+    prove::Question,
     record::HEADER_BYTES,
     seen::Seen,
     segment::SegmentName,
+    tallies::TallyStore,
+    tally::PageTally,
     view::Shared,
 };
 use crate::{
@@ -70,6 +73,8 @@ pub(super) enum Command {
         stream: StreamId,
         reply: Reply<()>,
     },
+    /// What the tallies and the remembered ids say.
+    Prove(Question),
     Close {
         reply: Reply<()>,
     },
@@ -89,6 +94,8 @@ pub(super) struct Staged {
     /// `None` where nothing had to be written: only repeats, and no change.
     pub(super) entry: Option<Entry>,
     pub(super) index: Option<IndexEntry>,
+    /// What it adds to the tallies of a stream.
+    pub(super) tally: Option<(StreamId, PageTally)>,
     pub(super) answer: Answer,
 }
 
@@ -140,6 +147,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) log: Log,
     pub(super) seen: Seen,
+    pub(super) tallies: TallyStore,
     pub(super) store: CheckpointStore,
     /// Whether the store holds all that was published before the last save, so that saving what changed since is enough.
     pub(super) store_is_whole: bool,
@@ -151,6 +159,7 @@ pub(super) struct Writer {
     pub(super) checkpoint_after: Duration,
     pub(super) save_trouble: Trouble,
     pub(super) ids_trouble: Trouble,
+    pub(super) tally_trouble: Trouble,
     /// Where the next new subscribers begin, if not at the newest position: set when it is not known any more who was subscribed.
     pub(super) newcomers_start: Option<Position>,
     pub(super) lock: Option<Lock>,
@@ -207,6 +216,10 @@ impl Writer {
                     self.finish();
                     let _ = reply.send(self.set_aside(segment, entry, &stream));
                 }
+                Command::Prove(question) => {
+                    self.finish();
+                    self.prove(question);
+                }
                 Command::Close { reply } => closing = Some(reply),
             }
         }
@@ -214,6 +227,9 @@ impl Writer {
         self.acknowledge(acks);
         self.checkpoint_if_due();
         self.shrink_ids();
+        if self.tallies.is_due() {
+            self.flush_tallies_or_warn();
+        }
         closing
     }
 
@@ -238,6 +254,9 @@ impl Writer {
             return;
         }
         let staged = std::mem::take(&mut self.batch.staged);
+        for (stream, tally) in staged.iter().filter_map(|staged| staged.tally.as_ref()) {
+            self.tallies.add(stream, tally);
+        }
         let answers: Vec<_> = {
             let mut view = self.shared.view_mut();
             view.active.bytes = self.log.active.len;
