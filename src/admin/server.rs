@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::{
     Control, Listeners, api,
     guard::{Gives, Peer, Refusal, Rules, is_change},
-    listen, page,
+    listen, page, redeliveries,
     status::Status,
 };
 use crate::config::settings::AdminSettings;
@@ -69,6 +69,7 @@ fn router(settings: &AdminSettings, parts: AdminParts) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status))
         .merge(api::changes())
+        .merge(redeliveries::changes())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state((gate.clone(), Gives::State), guard));
     let events = api::events().layer(middleware::from_fn_with_state((gate, Gives::Events), guard));

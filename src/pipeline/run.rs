@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::{
     AssemblyError, Observer, ReadySink, Stop,
     assembly::{self, Collected, Shared},
+    redeliver::{self, Redeliver},
     routes,
     supervise::{Supervision, supervise},
     tail::{Tail, followable},
@@ -102,6 +103,7 @@ pub struct Running {
     drivers: JoinSet<()>,
     /// Cancelled when collection has ended: only then is there nothing to come that a driver would have to wait for.
     drain: CancellationToken,
+    redeliver: Redeliver,
     services: JoinSet<()>,
     services_stop: CancellationToken,
     drain_timeout: Duration,
@@ -124,6 +126,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let mut sinks = assembly::sinks(&settings.sinks)?;
     sinks.extend(extra);
     let routes = assembly::routes(&streams, &sinks);
+    redeliver::begin_new_sinks(&journal, &redeliver::new_sinks(&settings, &routes), clock.now()).await?;
     routes::subscribe(&journal, &routes).await?;
     let observer = Observer {
         journal: journal.clone(),
@@ -138,6 +141,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     // A stop at once is a drain as well: a task that it ends has not failed.
     let shutdown = Shutdown { drain: stop.stopping().child_token(), stop: stop.stopping() };
     let states = sink_states(&settings, &sinks, &shared)?;
+    let redeliver = redeliver::assemble(&settings, &streams, (&sinks, &routes, &states), &journal, &shared, stop.draining());
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let streams_len = streams.len();
     let forwarders = assembly::forwarders(&settings, &routes, &journal, &shared);
@@ -147,7 +151,9 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let (services_stop, mut services) = (CancellationToken::new(), JoinSet::new());
     let admin_address = listeners.address();
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
-    let control = admin::Control { log, events: Some(Arc::new(tail)), ..admin::Control::default() };
+    let redeliveries = Some(Arc::new(redeliver.clone()) as Arc<dyn admin::control::Redeliveries>);
+    let control = admin::Control { log, events: Some(Arc::new(tail)), redeliveries, ..admin::Control::default() };
+    redeliver.resume();
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = streams_len, sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
@@ -161,6 +167,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         backfills,
         drivers,
         drain: shutdown.drain,
+        redeliver,
         services,
         services_stop,
         drain_timeout: settings.state.drain_timeout,
@@ -190,6 +197,7 @@ impl Running {
         notify(sd_notify::NotifyState::Stopping);
         while self.sources.join_next().await.is_some() {}
         self.drain.cancel();
+        self.redeliver.ended().await;
         self.deliver_the_rest().await;
         let backlog: u64 = self.observer.status().sinks.iter().map(|sink| sink.backlog_events).sum();
         self.services_stop.cancel();
@@ -244,7 +252,7 @@ fn ids_reach(settings: &Settings) -> Duration {
     streams.map(reach).max().unwrap_or_default() + SPAN_MAX + IDS_REACH_MARGIN
 }
 
-async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
+pub(super) async fn open_journal(settings: &Settings) -> Result<Arc<dyn Journal>, RunError> {
     let options = journal_options(settings);
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;
@@ -273,7 +281,7 @@ fn spawn_sources(
     tasks
 }
 
-fn sink_states(settings: &Settings, sinks: &[ReadySink], shared: &Shared) -> Result<Vec<Arc<SinkState>>, RunError> {
+pub(super) fn sink_states(settings: &Settings, sinks: &[ReadySink], shared: &Shared) -> Result<Vec<Arc<SinkState>>, RunError> {
     let state = |sink: &ReadySink| {
         Ok(Arc::new(SinkState::new(SinkParts {
             name: sink.name.clone(),

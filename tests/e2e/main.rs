@@ -9,6 +9,7 @@ mod daemon;
 mod gaps;
 mod outage;
 mod receivers;
+mod redelivery;
 mod rsyslog;
 mod secrets;
 mod tokens;
