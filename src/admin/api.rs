@@ -49,7 +49,7 @@ impl IntoResponse for ControlError {
 
 /// Why a route gives no answer.
 #[derive(Debug)]
-enum ApiError {
+pub(super) enum ApiError {
     /// The body cannot be read.
     Body(JsonRejection),
     /// What it asks for is not done.

@@ -25,6 +25,8 @@ pub struct Control {
     pub backfills: Option<Arc<dyn Backfills>>,
     /// Events as they are collected.
     pub events: Option<Arc<dyn Events>>,
+    /// Dead letters and ranges once more to their sinks.
+    pub redeliveries: Option<Arc<dyn Redeliveries>>,
     /// How much is logged.
     pub log: Option<Arc<dyn LogLevel>>,
     /// What was collected.
@@ -58,6 +60,125 @@ pub trait Backfills: Send + Sync + fmt::Debug {
 pub trait Events: Send + Sync + fmt::Debug {
     /// Follows the journal. Holds up nothing: a receiver that is not read is cut loose, see [`Tailed::End`].
     fn tail(&self, wanted: TailRequest) -> Result<mpsc::Receiver<Tailed>, ControlError>;
+}
+
+/// Dead letters and ranges once more to their sinks.
+pub trait Redeliveries: Send + Sync + fmt::Debug {
+    /// Begins to send dead letters again, one job for each sink.
+    fn retry(&self, wanted: LetterSelection) -> BoxFuture<'_, Result<Vec<RedeliveryStatus>, ControlError>>;
+
+    /// Throws dead letters away and says how many. Durable on return.
+    fn drop_letters(&self, wanted: LetterSelection) -> BoxFuture<'_, Result<u64, ControlError>>;
+
+    /// Begins to send a range again, one job for each stream. Durable on return: a restart goes on with it.
+    fn replay(&self, wanted: ReplayRequest) -> BoxFuture<'_, Result<Vec<RedeliveryStatus>, ControlError>>;
+
+    /// Every job that is remembered, oldest first.
+    fn list(&self) -> Vec<RedeliveryStatus>;
+
+    /// Ends a job. What it has delivered stays delivered.
+    fn cancel<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<RedeliveryStatus, ControlError>>;
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LetterSelection {
+    /// Only of this sink.
+    pub sink: Option<String>,
+    /// Only those that were set aside for this reason.
+    pub reason: Option<String>,
+    /// Only those of these events.
+    pub ids: Vec<String>,
+    /// Really all, where nothing else is said.
+    pub all: bool,
+}
+
+/// A range that is to be sent again to one sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRequest {
+    /// The sink.
+    pub sink: String,
+    /// The first instant.
+    pub from: Timestamp,
+    /// The first instant after it; now where it is left out.
+    pub to: Option<Timestamp>,
+    /// Only of this organisation.
+    pub org: Option<String>,
+    /// Only of this kind of stream.
+    pub stream: Option<String>,
+}
+
+/// A retry of dead letters or a replay of a range, as the API tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedeliveryStatus {
+    /// What it is asked for by.
+    pub id: String,
+    /// Which of the two.
+    pub kind: RedeliveryKind,
+    /// The sink.
+    pub sink: String,
+    /// The stream of a replay.
+    pub stream: Option<String>,
+    /// The first instant of a replay.
+    pub from: Option<String>,
+    /// The first instant after it.
+    pub to: Option<String>,
+    /// Up to where Miro's part of a replay is sent.
+    pub reached: Option<String>,
+    /// How far it is.
+    pub state: RedeliveryState,
+    /// Letters of a retry.
+    pub selected: Option<u64>,
+    /// Events that the receiver has taken.
+    pub delivered: u64,
+    /// Events that the sink's filter leaves out.
+    pub filtered: u64,
+    /// Events that were refused: they are dead letters, or stay what they are.
+    pub refused: u64,
+    /// What is to be known about it: what holds it up, or why it has failed.
+    pub note: Option<String>,
+}
+
+/// A retry or a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedeliveryKind {
+    /// Of dead letters.
+    Retry,
+    /// Of a range.
+    Replay,
+}
+
+/// How far a retry or a replay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedeliveryState {
+    /// It is worked on, or waits for its turn.
+    Running,
+    /// Every event has its outcome.
+    Done,
+    /// Somebody has ended it.
+    Cancelled,
+    /// It cannot go on.
+    Failed,
+}
+
+impl RedeliveryState {
+    /// Whether nothing more will happen.
+    pub fn is_over(self) -> bool {
+        self != Self::Running
+    }
+
+    /// The name in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// The process's log level.

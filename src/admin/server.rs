@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::{
     Control, Listeners, api,
     guard::{Gives, Peer, Refusal, Rules, is_change},
-    listen, page, proof,
+    listen, page, proof, redeliveries,
     status::Status,
 };
 use crate::config::settings::AdminSettings;
@@ -70,6 +70,7 @@ fn router(settings: &AdminSettings, parts: AdminParts) -> Router {
         .route("/api/v1/status", get(status))
         .merge(api::changes())
         .merge(proof::proofs())
+        .merge(redeliveries::changes())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state((gate.clone(), Gives::State), guard));
     let events = api::events().merge(proof::names()).layer(middleware::from_fn_with_state((gate, Gives::Events), guard));

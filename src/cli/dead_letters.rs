@@ -1,16 +1,18 @@
-//! `miro-siem dead-letters`: the events that a receiver refused. Only reads, so that it is safe beside a running daemon and without one.
+//! `miro-siem dead-letters`: the events that a receiver refused. `list`, `show` and `export` only read the state directory, so that they are
+//! safe beside a running daemon and without one; `retry` and `drop` ask the daemon, or take its place.
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{ConfigOption, Exit, fail, print, report};
+use super::{ConfigOption, Exit, LogOptions, fail, print, report};
 use crate::{
     config::{self, Environment, Settings},
     event::SinkName,
     sink::dead_letters::{DeadLetter, DeadLetters, Reason},
 };
 
+mod change;
 mod show;
 
 /// How many the table of `list` shows unless it is told otherwise: a store may hold hundreds of thousands.
@@ -25,7 +27,18 @@ pub(super) enum Command {
     /// Write them out as JSON, one per line, with the original events
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportOptions),
+    /// Send them again, through the sink's filter and format as they are now. What is delivered leaves the store
+    #[command(after_help = RETRY_EXAMPLES)]
+    Retry(change::RetryOptions),
+    /// Throw them away for good
+    Drop(change::DropOptions),
 }
+
+const RETRY_EXAMPLES: &str = "Examples:
+  miro-siem dead-letters retry --sink splunk           once the receiver is mended
+  miro-siem dead-letters retry 2026-01-31T09:30:10Z#1  one event, at every sink that has it
+
+Exit codes: 0 all delivered, 1 it failed, 2 usage or configuration, 3 some were refused again, or it was cut short.";
 
 const EXPORT_EXAMPLES: &str = "Examples:
   miro-siem dead-letters export --all --out letters.ndjson
@@ -39,7 +52,7 @@ struct Selection {
     /// Only those of this sink
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// Only those that were set aside for this reason: rejected, too_large
+    /// Only those that were set aside for this reason: rejected, too_large, unencodable
     #[arg(long, value_name = "REASON", value_parser = reason)]
     reason: Option<Reason>,
 }
@@ -86,8 +99,10 @@ fn reason(name: &str) -> Result<Reason, String> {
     Reason::parse(name).ok_or_else(|| format!("there is no such reason; the reasons are {}", known()))
 }
 
-pub(super) fn run(command: &Command) -> Exit {
+pub(super) fn run(command: &Command, log: &LogOptions) -> Exit {
     let selection = match command {
+        Command::Retry(options) => return change::retry(options, log),
+        Command::Drop(options) => return change::throw_away(options, log),
         Command::List(options) => &options.selection,
         Command::Show(options) => &options.selection,
         Command::Export(options) => &options.selection,
@@ -117,6 +132,7 @@ fn act(command: &Command, sinks: &[SinkName], settings: &Settings) -> anyhow::Re
         Command::List(options) => list(options, sinks, settings),
         Command::Show(options) => show(options, sinks, settings),
         Command::Export(options) => export(options, sinks, settings),
+        Command::Retry(_) | Command::Drop(_) => Ok(Exit::Usage),
     }
 }
 

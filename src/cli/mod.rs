@@ -20,6 +20,8 @@ mod log_level;
 mod logging;
 mod man;
 mod readable;
+mod redelivery;
+mod replay;
 mod run;
 mod schema;
 mod status;
@@ -118,9 +120,11 @@ enum Command {
     Tail(tail::Options),
     /// Show or change how much the running daemon logs, without a restart
     LogLevel(log_level::Options),
-    /// List, show and export the events that a receiver refused
+    /// List, show, export, send again or drop the events that a receiver refused
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Send a range again to one sink
+    Replay(replay::Options),
     /// Print the script with which a shell completes commands and options
     Completions(completions::Options),
     /// Print or install the manual pages
@@ -151,7 +155,8 @@ pub fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options),
         Command::Tail(options) => tail::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
-        Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::DeadLetters(command) => dead_letters::run(&command, &cli.log),
+        Command::Replay(options) => replay::run(&options, &cli.log),
         Command::Completions(options) => completions::run(&options),
         Command::Man(options) => man::run(&options),
         Command::Schema => schema::run(),

@@ -172,6 +172,8 @@ pub struct SinkSettings {
     pub kind: SinkKindSettings,
     /// `streams`: which kinds it takes, all of Miro's where it is left out; and our own with `forwarder_events`.
     pub streams: Vec<StreamKind>,
+    /// `start`: where it begins when it is new.
+    pub start: Start,
     /// `format`
     pub format: Format,
     /// `provenance`: whether `_miro_siem` (or its like) is added.

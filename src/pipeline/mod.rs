@@ -10,18 +10,22 @@
 //!
 //! It moves no event itself.
 
+mod alone;
 mod assembly;
 mod backfills;
 mod gaps;
 mod observe;
+mod redeliver;
 mod routes;
 mod run;
 mod signals;
 mod supervise;
 mod tail;
 
+pub use alone::Alone;
 pub use assembly::{AssemblyError, ReadySink};
 pub use gaps::{Missing, Polled};
 pub use observe::Observer;
+pub use redeliver::Redeliver;
 pub use run::{Outcome, Parts, RunError, Running, attest_rules, journal_options, run, start};
 pub use signals::{Signals, Stop};

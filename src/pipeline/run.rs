@@ -11,6 +11,7 @@ use super::{
     AssemblyError, Observer, ReadySink, Stop,
     assembly::{self, Collected, Shared},
     backfills::Engine,
+    redeliver::{self, Redeliver},
     routes,
     supervise::{Supervision, supervise},
     tail::{Tail, followable},
@@ -110,6 +111,7 @@ pub struct Running {
     drivers: JoinSet<()>,
     /// Cancelled when collection has ended: only then is there nothing to come that a driver would have to wait for.
     drain: CancellationToken,
+    redeliver: Redeliver,
     services: JoinSet<()>,
     services_stop: CancellationToken,
     drain_timeout: Duration,
@@ -133,6 +135,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let mut sinks = assembly::sinks(&settings.sinks)?;
     sinks.extend(extra);
     let routes = assembly::routes(&streams, &sinks);
+    redeliver::begin_new_sinks(&journal, &redeliver::new_sinks(&settings, &routes), clock.now()).await?;
     routes::subscribe(&journal, &routes).await?;
     streams.retain(|one| only.as_ref().is_none_or(|only| one.stream == *only));
     let observer = Observer {
@@ -148,6 +151,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     // A stop at once is a drain as well: a task that it ends has not failed.
     let shutdown = Shutdown { drain: stop.stopping().child_token(), stop: stop.stopping() };
     let states = sink_states(&settings, &sinks, &shared)?;
+    let redeliver = redeliver::assemble(&settings, &streams, (&sinks, &routes, &states), &journal, &shared, stop.draining());
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let streams_len = streams.len();
     let forwarders = assembly::forwarders(&settings, &routes, &journal, &shared);
@@ -159,7 +163,9 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     let tail = Tail::new(journal.clone(), followable(observer.streams.iter().map(|one| one.stream.clone())), services_stop.clone());
     let engine = Arc::new(Engine { streams: backfills.clone(), health: shared.health.clone(), clock: shared.clock.clone() });
     let proof = Proving { journal: disk, rules: attest_rules(&settings), clock: shared.clock.clone() };
-    let control = admin::Control { log, events: Some(Arc::new(tail)), backfills: Some(engine.clone()), proof: Some(proof) };
+    let redeliveries = Some(Arc::new(redeliver.clone()) as Arc<dyn admin::control::Redeliveries>);
+    let control = admin::Control { log, events: Some(Arc::new(tail)), backfills: Some(engine.clone()), proof: Some(proof), redeliveries };
+    redeliver.resume();
     spawn_admin(&mut services, listeners, &settings.admin, &observer, control, &services_stop);
     spawn_watchdog(&mut services, &services_stop);
     info!(streams = streams_len, sinks = sinks.len(), admin = admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()), state = %settings.state.dir.display(), "running");
@@ -174,6 +180,7 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
         engine,
         drivers,
         drain: shutdown.drain,
+        redeliver,
         services,
         services_stop,
         drain_timeout: settings.state.drain_timeout,
@@ -208,6 +215,7 @@ impl Running {
         notify(sd_notify::NotifyState::Stopping);
         while self.sources.join_next().await.is_some() {}
         self.drain.cancel();
+        self.redeliver.ended().await;
         self.deliver_the_rest().await;
         let backlog: u64 = self.observer.status().sinks.iter().map(|sink| sink.backlog_events).sum();
         self.services_stop.cancel();
@@ -271,7 +279,7 @@ pub fn attest_rules(settings: &Settings) -> RuleBook {
     RuleBook(rules.collect())
 }
 
-async fn open_journal(settings: &Settings) -> Result<Arc<DiskJournal>, RunError> {
+pub(super) async fn open_journal(settings: &Settings) -> Result<Arc<DiskJournal>, RunError> {
     let options = journal_options(settings);
     let opened = tokio::task::spawn_blocking(move || DiskJournal::open(options)).await;
     let journal = opened.map_err(|_| JournalError::Closed)??;
@@ -300,7 +308,7 @@ fn spawn_sources(
     tasks
 }
 
-fn sink_states(settings: &Settings, sinks: &[ReadySink], shared: &Shared) -> Result<Vec<Arc<SinkState>>, RunError> {
+pub(super) fn sink_states(settings: &Settings, sinks: &[ReadySink], shared: &Shared) -> Result<Vec<Arc<SinkState>>, RunError> {
     let state = |sink: &ReadySink| {
         Ok(Arc::new(SinkState::new(SinkParts {
             name: sink.name.clone(),

@@ -151,7 +151,8 @@ impl Endpoint {
         let listeners = Listeners::bind(&settings).await.expect("the endpoint can be bound");
         let port = listeners.address().expect("an address").port();
         let (steered, stop) = (Arc::<Steered>::default(), CancellationToken::new());
-        let control = Control { backfills: Some(steered.clone()), events: Some(steered.clone()), log: Some(steered.clone()), proof: None };
+        let control =
+            Control { backfills: Some(steered.clone()), events: Some(steered.clone()), log: Some(steered.clone()), ..Control::default() };
         let parts = AdminParts { status: Arc::new(status), metrics: Arc::new(move || metrics.clone()), control };
         let (until, socket) = (stop.clone(), settings.socket.clone().expect("a socket"));
         let serving = tokio::spawn(async move { serve(listeners, &settings, parts, until).await });

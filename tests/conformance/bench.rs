@@ -13,8 +13,8 @@ use miro_siem::{
     journal::Journal,
     metrics::Metrics,
     sink::{
-        dead_letters::{DEAD_LETTER_BYTES_MAX, DeadLetter, DeadLetters},
-        driver::{Driver, Limits, Shutdown, SinkParts, SinkState, publish_backlog},
+        dead_letters::{self, DEAD_LETTER_BYTES_MAX, DeadLetter, DeadLetters, RetryParts, RetryReport},
+        driver::{Driver, Ended, Limits, Shutdown, SinkParts, SinkState, publish_backlog},
     },
     transform::TransformSettings,
 };
@@ -117,6 +117,16 @@ impl Bench {
             () = tokio::time::sleep(PATIENCE) => panic!("not everything was delivered: {:?}", self.row()),
         }
         self.check_acks();
+    }
+
+    /// Sends every dead letter again.
+    pub(crate) async fn retry(&self) -> RetryReport {
+        let parts = RetryParts { sink: self.state.clone(), transform: self.transform.clone(), clock: self.clock.clone() };
+        let shutdown = Shutdown::new();
+        let retry = dead_letters::retry(&parts, |_| true, |_| {}, &shutdown);
+        let (report, ended) = tokio::time::timeout(PATIENCE, retry).await.expect("it ends").expect("the store can be read");
+        assert_eq!(ended, Ended::Delivered);
+        report
     }
 
     /// Waits until so many different events are at the receiver, which may store what it has confirmed a moment later.

@@ -29,12 +29,17 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table's columns.
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
     Case { name: "an ack comes only after the receiver's acceptance", short: "ack after", run: |bench| Box::pin(ack_after(bench)) },
     Case {
         name: "one refused event among many becomes a dead letter, the others arrive once",
         short: "partial",
         run: |bench| Box::pin(partial(bench)),
+    },
+    Case {
+        name: "of a thousand events one is refused, and is delivered by a retry once its cause is gone",
+        short: "poison+retry",
+        run: |bench| Box::pin(poison_and_retry(bench)),
     },
     Case { name: "a throttle for a time is waited for", short: "throttle", run: |bench| Box::pin(throttled(bench)) },
     Case { name: "a throttle in the other form is waited for", short: "throttle 2", run: |bench| Box::pin(throttled_otherwise(bench)) },
@@ -98,6 +103,30 @@ async fn partial(bench: &Bench) -> Done {
     assert!(!letters[0].answer.is_empty() && letters[0].attempts > 0, "the letter says what the receiver said: {:?}", letters[0]);
     assert!(!letters[0].answer.contains("poison"), "and nothing of the event's content: {}", letters[0].answer);
     assert_eq!(bench.counts(), [COUNT as u64 - 1, 1, 0]);
+    Ok(())
+}
+
+async fn poison_and_retry(bench: &Bench) -> Done {
+    const MANY: usize = 1_000;
+    bench.order(Behaviour::Refuses("poison".to_owned()))?;
+    bench.collect(MANY, &[616]);
+    bench.deliver_everything().await;
+    assert_eq!(bench.subject.arrived(), bench.expected(MANY, 1, &[617]));
+    let letters = bench.letters();
+    assert_eq!((letters.len(), bench.counts()), (1, [999, 1, 0]));
+    assert!(letters[0].answer.len() > 5, "the receiver's reason is in the letter: {}", letters[0].answer);
+
+    let refused_again = bench.retry().await;
+    assert_eq!((refused_again.selected, refused_again.delivered, refused_again.refused), (1, 0, 1));
+    let again = bench.letters();
+    assert_eq!((again.len(), again[0].attempts > letters[0].attempts), (1, true), "it stays, with one attempt more");
+    assert_eq!((again[0].first_attempt_at, &again[0].event.raw), (letters[0].first_attempt_at, &letters[0].event.raw));
+
+    bench.order(Behaviour::Well).expect("what can be broken can be mended");
+    let delivered = bench.retry().await;
+    assert_eq!((delivered.selected, delivered.delivered, delivered.refused), (1, 1, 0));
+    assert_eq!(bench.subject.arrived(), bench.expected(MANY, 1, &[]), "every event is there once");
+    assert_eq!((bench.letters().len(), bench.counts()), (0, [999, 1, 0]), "its first outcome was a dead letter, and stays counted as one");
     Ok(())
 }
 

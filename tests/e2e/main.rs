@@ -11,6 +11,7 @@ mod daemon;
 mod gaps;
 mod outage;
 mod receivers;
+mod redelivery;
 mod rsyslog;
 mod secrets;
 mod tokens;

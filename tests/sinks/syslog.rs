@@ -144,6 +144,7 @@ async fn a_sink_from_the_configuration_delivers() {
     let built = build(&SinkSettings {
         name: SinkName::new("qradar"),
         kind: SinkKindSettings::Syslog(settings(SyslogTransport::Tcp, rsyslog.port)),
+        start: miro_siem::config::settings::Start::Now,
         streams: StreamKind::ALL.to_vec(),
         format: Format::Raw,
         provenance: Provenance::On,

@@ -8,7 +8,7 @@ use super::{
     node::{Kind, Node},
     problem::Faulty,
     scalar::ByteSize,
-    settings::{Format, Provenance, SinkKindSettings, SinkSettings, TlsSettings},
+    settings::{Format, Provenance, SinkKindSettings, SinkSettings, Start, TlsSettings},
     table::{At, Table, nearest},
     unsupported,
     value::{FromText, Unfit},
@@ -104,6 +104,13 @@ const FORWARDER_EVENTS: Key<bool, Defaulted> = Key::defaulted(
     "Whether it takes miro-siem's own events too: gaps that open, close or are lost, warnings before Miro's retention ends, heartbeats. They \
      are shaped like audit events, of the stream `forwarder` and the category `miro_siem`; of the filter, only exclude_events is about them.",
 );
+const START: Key<Start, Defaulted> = Key::defaulted(
+    "start",
+    "now",
+    "Where a new sink begins: \"now\", an age such as \"24h\", or a time. What was collected before is sent from the journal as far as that \
+     reaches, the rest from Miro once more, beside the normal flow and without touching other sinks. A sink that is taken out of the \
+     configuration and comes back is a new one.",
+);
 const FORMAT: Key<Format, Defaulted> = Key::defaulted(
     "format",
     "raw",
@@ -149,6 +156,7 @@ const TLS: Key<TlsSettings, Optional> = Key::optional(
 pub(super) const COMMON_KEYS: Keys = &[
     &TYPE,
     &STREAMS,
+    &START,
     &FORWARDER_EVENTS,
     &FORMAT,
     &PROVENANCE,
@@ -199,19 +207,21 @@ fn common(
 ) -> Result<impl FnOnce(SinkName, SinkKindSettings) -> SinkSettings + use<>, Faulty> {
     let (streams, format, provenance) = (table.take(&STREAMS), format(table, kind), table.take(&PROVENANCE));
     let (filter, redact) = (table.take(&FILTER), table.take(&REDACT));
+    let start = table.take(&START);
     let (events_max, bytes_max, flush) = (table.take(&BATCH_EVENTS_MAX), table.take(&BATCH_BYTES_MAX), table.take(&FLUSH_INTERVAL));
     let (timeout, waits, tls, forwarder_events) =
         (table.take(&TIMEOUT), retry_waits(table), tls(table, kind, global), table.take(&FORWARDER_EVENTS));
     let (streams, format) = (streams?.unwrap_or_else(|| StreamKind::OF_MIRO.to_vec()), format?);
     let (filter, redact) = (filter?.unwrap_or_default(), redact?.unwrap_or_default());
     let own = forwarder_events?.then_some(StreamKind::Forwarder);
-    let provenance = provenance?.unwrap_or(kind.provenance);
+    let (provenance, start) = (provenance?.unwrap_or(kind.provenance), start?);
     let (batch_events_max, batch_bytes_max) = (events_max?, bytes_max?.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX)));
     let (flush_interval, timeout, (retry_initial, retry_max), tls) = (flush?, timeout?, waits?, tls?);
     Ok(move |name, kind| SinkSettings {
         name,
         kind,
         streams: in_order(&streams).into_iter().chain(own).collect(),
+        start,
         format,
         provenance,
         filter,

@@ -74,7 +74,7 @@ pub async fn retry(
         let (by_stream, is_last) = next_chunk(&mut letters, &is_wanted, &mut told)?;
         for (stream, letters) in by_stream {
             let lane = Lane { stream, purpose: Purpose::Retry };
-            let supply = Arc::new(FromLetters::new(letters, store.clone(), parts.clock.clone()));
+            let supply = Arc::new(FromLetters::new(letters, store.clone(), parts.clock.clone(), parts.sink.reserve_positions()));
             let driver = Driver::of(parts.sink.clone(), lane, supply, parts.transform.clone());
             let ended = driver.run_to_the_end(shutdown).await;
             told.add(driver.tally());
@@ -115,12 +115,14 @@ fn next_chunk(
     Ok((chunk, false))
 }
 
-/// Letters of one stream, in memory; the position of each is its place among them.
+/// Letters of one stream, in memory, under positions of their own.
 #[derive(Debug)]
 struct FromLetters {
     letters: Vec<DeadLetter>,
     store: DeadLetters,
     clock: Clock,
+    /// The position before that of the first one.
+    base: Position,
     progress: Mutex<Progress>,
     head: watch::Sender<Position>,
 }
@@ -134,21 +136,26 @@ struct Progress {
 }
 
 impl FromLetters {
-    fn new(letters: Vec<DeadLetter>, store: DeadLetters, clock: Clock) -> Self {
-        Self { letters, store, clock, progress: Mutex::default(), head: watch::Sender::new(Position(u64::MAX)) }
+    fn new(letters: Vec<DeadLetter>, store: DeadLetters, clock: Clock, base: Position) -> Self {
+        Self { letters, store, clock, base, progress: Mutex::default(), head: watch::Sender::new(Position(u64::MAX)) }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(position: Position) -> usize {
-        usize::try_from(position.0).unwrap_or(usize::MAX)
+    /// How many letters have a position up to that one.
+    fn count(&self, position: Position) -> usize {
+        usize::try_from(position.0.saturating_sub(self.base.0)).unwrap_or(usize::MAX).min(self.letters.len())
+    }
+
+    fn position(&self, count: usize) -> Position {
+        Position(self.base.0 + count as u64)
     }
 
     /// The letter of an event that was refused again: where it was, how often it was tried in all.
     fn renewed(&self, letter: DeadLetter) -> (usize, DeadLetter) {
-        let place = Self::place(letter.event.position) - 1;
+        let place = self.count(letter.event.position) - 1;
         let before = &self.letters[place];
         let event = Event { position: before.event.position, ..letter.event };
         let attempts = before.attempts.saturating_add(letter.attempts);
@@ -158,22 +165,22 @@ impl FromLetters {
 
 impl Supply for FromLetters {
     fn begin(&self) -> BoxFuture<'_, Result<Begin, SupplyError>> {
-        let after = Position(self.progress().settled as u64);
+        let after = self.position(self.progress().settled);
         Box::pin(async move { Ok(Begin { after, earlier: Earlier::AtRest }) })
     }
 
     fn read(&self, wanted: Wanted) -> BoxFuture<'_, Result<Chunk, SupplyError>> {
-        let (from, mut events, mut bytes) = (Self::place(wanted.after).min(self.letters.len()), Vec::new(), 0);
+        let (from, mut events, mut bytes) = (self.count(wanted.after), Vec::new(), 0);
         for (index, letter) in self.letters.iter().enumerate().skip(from).take(wanted.events_max) {
             bytes += letter.event.raw.len();
             if bytes > wanted.bytes_max && !events.is_empty() {
                 break;
             }
-            events.push(Event { position: Position(index as u64 + 1), ..letter.event.clone() });
+            events.push(Event { position: self.position(index + 1), ..letter.event.clone() });
         }
         let read = from + events.len();
-        let up_to = if read == self.letters.len() { u64::MAX } else { read as u64 };
-        Box::pin(async move { Ok(Chunk { events, up_to: Position(up_to) }) })
+        let up_to = if read == self.letters.len() { Position(u64::MAX) } else { self.position(read) };
+        Box::pin(async move { Ok(Chunk { events, up_to }) })
     }
 
     fn head(&self) -> watch::Receiver<Position> {
@@ -186,7 +193,7 @@ impl Supply for FromLetters {
 
     fn settled(&self, up_to: Position) -> BoxFuture<'_, Result<(), SupplyError>> {
         Box::pin(async move {
-            let up_to = Self::place(up_to).min(self.letters.len());
+            let up_to = self.count(up_to);
             let keys: Vec<LetterKey> = {
                 let progress = self.progress();
                 let settled = (progress.settled..up_to).filter(|place| !progress.refused.contains(place));

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::{Lane, Limits, Purpose, Shutdown};
 use crate::{
     clock::Clock,
-    event::{SinkName, StreamId, Timestamp},
+    event::{Position, SinkName, StreamId, Timestamp},
     health::{Fault, Health, SinkPhase},
     journal::Journal,
     metrics::{self, Metrics},
@@ -23,6 +23,11 @@ use crate::{
         dead_letters::{DeadLetter, DeadLetters},
     },
 };
+
+/// A journal that took a million events a second would come here after a hundred thousand years.
+const RESERVED_FROM: u64 = 1 << 62;
+/// More events than a single retry or replay has.
+const RESERVED_AT_ONCE: u64 = 1 << 40;
 
 /// What a sink's state is made of.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ pub struct SinkState {
     probe_now: Notify,
     /// Whether the dead letters were nearly full when they were last looked at.
     near_full: AtomicBool,
+    /// Where the next reserved positions begin.
+    positions: AtomicU64,
     lanes: Mutex<BTreeMap<Lane, Condition>>,
 }
 
@@ -113,6 +120,7 @@ impl SinkState {
             pauses: AtomicU32::new(0),
             probe_now: Notify::new(),
             near_full: AtomicBool::new(false),
+            positions: AtomicU64::new(RESERVED_FROM),
             lanes: Mutex::default(),
         };
         state.show_dead_letters();
@@ -122,6 +130,11 @@ impl SinkState {
     /// Its name.
     pub fn name(&self) -> &SinkName {
         &self.parts.name
+    }
+
+    /// A position before many that nobody else uses: for events that have none in the journal. They are far past those of any journal.
+    pub fn reserve_positions(&self) -> Position {
+        Position(self.positions.fetch_add(RESERVED_AT_ONCE, Ordering::Relaxed))
     }
 
     /// Where its refused events are set aside.
