@@ -11,7 +11,6 @@ use super::{
 use crate::{
     admin::status::{SinkStatus, Status, StreamStatus},
     config::settings::AdminSettings,
-    event::Timestamp,
     health::Fault,
 };
 
@@ -93,9 +92,8 @@ fn table(status: &Status, colours: Colours) -> String {
     let verdict = if status.healthy { colours.paint(Tone::Good, "healthy") } else { colours.paint(Tone::Bad, "needs attention") };
     let _ = writeln!(text, "miro-siem {} (pid {}) {verdict}, since {}\n", status.version, status.pid, status.started_at);
     let _ = writeln!(text, "{:<24} {:<12} {:<24} {:>8} {:>10} {:>8}", "STREAM", "STATE", "COLLECTED UP TO", "LAG", "EVENTS", "GAPS");
-    let now = Timestamp::parse(&status.now).ok();
     for row in &status.streams {
-        stream_line(&mut text, row, now, colours);
+        stream_line(&mut text, row, colours);
     }
     let _ = writeln!(text, "\n{:<24} {:<12} {:>12} {:>10} {:>8} {:>12}", "SINK", "STATE", "DELIVERED", "BACKLOG", "OLDEST", "DEAD LETTERS");
     for row in &status.sinks {
@@ -106,7 +104,7 @@ fn table(status: &Status, colours: Colours) -> String {
     text
 }
 
-fn stream_line(text: &mut String, row: &StreamStatus, now: Option<Timestamp>, colours: Colours) {
+fn stream_line(text: &mut String, row: &StreamStatus, colours: Colours) {
     let gap_secs = row.gap_secs();
     let gaps = format!("{:>8}", span(gap_secs));
     let _ = writeln!(
@@ -124,7 +122,7 @@ fn stream_line(text: &mut String, row: &StreamStatus, now: Option<Timestamp>, co
         text.push_str(&indented(&said));
     }
     fault(text, row.fault.as_ref());
-    details(text, row, now, colours);
+    details(text, row, colours);
 }
 
 fn sink_line(text: &mut String, row: &SinkStatus, colours: Colours) {
@@ -185,7 +183,7 @@ mod tests {
                 "org": name, "stream": "content", "phase": "journal_full", "healthy": healthy, "origin": time, "watermark": time,
                 "lag_secs": 86_400.0, "coverage": [], "gaps": [{ "from": time, "to": time, "secs": 3_600.0, "state": "open" }],
                 "last_success": time, "events_collected": 1_234_567_890_u64, "quota_remaining_credits": 98_000,
-                "token_expires_at": "2026-11-23T10:00:00.000Z", "fault": fault,
+                "token_expires_at": "2026-11-20T11:00:00.000Z", "token_days_left": 0.04, "grant_days_left": 58.5, "fault": fault,
                 "backfill": { "missing_secs": 2_592_000.0, "windows": 12, "set_aside": 3, "requests": [request, request], "fault": fault },
                 "reconcile": [
                     { "after_secs": 3_600.0, "up_to": time, "fault": null }, { "after_secs": 86_400.0, "up_to": time, "fault": fault },
@@ -215,7 +213,7 @@ mod tests {
     fn a_stream_says_what_is_left_of_its_past_its_quota_and_its_token() {
         let text = table(&status(true), Colours::Off);
         assert!(text.contains("  past: 30d to collect, 2 backfills asked for, 12 windows open, 3 ranges set aside\n"), "{text}");
-        assert!(text.contains("  quota: 98000 credits left · token: 3 days left\n"), "{text}");
+        assert!(text.contains("  quota: 98000 credits left · authorisation: 58d left\n"), "{text}");
         assert!(
             text.contains("  listed again: after 1h up to 11-20 10:00, after 24h up to 11-20 10:00, after 7d up to 11-20 10:00\n"),
             "{text}"

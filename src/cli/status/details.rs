@@ -14,14 +14,14 @@ use crate::{
     event::Timestamp,
 };
 
-/// A token with fewer days is to be looked after.
-const TOKEN_DAYS_FEW: u64 = 7;
+/// With fewer days it is to be looked after.
+const DAYS_FEW: f64 = 7.0;
 
 /// Adds the lines.
-pub(super) fn details(text: &mut String, row: &StreamStatus, now: Option<Timestamp>, colours: Colours) {
+pub(super) fn details(text: &mut String, row: &StreamStatus, colours: Colours) {
     past(text, &row.backfill);
     again(text, &row.reconcile);
-    limits(text, row, now, colours);
+    limits(text, row, colours);
 }
 
 fn past(text: &mut String, work: &BackfillStatus) {
@@ -62,16 +62,19 @@ fn hours(secs: f64) -> String {
     if (3_600.0..=172_800.0).contains(&secs) { format!("{:.0}h", secs / 3_600.0) } else { span(secs) }
 }
 
-fn limits(text: &mut String, row: &StreamStatus, now: Option<Timestamp>, colours: Colours) {
+/// An access token that is refreshed by itself ends within the hour, every hour: what a person has to know is how long it can be refreshed.
+fn limits(text: &mut String, row: &StreamStatus, colours: Colours) {
     let quota = row.quota_remaining_credits.map(|credits| format!("quota: {credits} credits left"));
-    let expires = row.token_expires_at.as_deref().and_then(|at| Timestamp::parse(at).ok()).zip(now);
-    let token = expires.map(|(at, now)| {
-        let days = at.since(now).as_secs() / 86_400;
-        let words =
-            if at <= now { "token: expired".to_owned() } else { format!("token: {days} day{} left", if days == 1 { "" } else { "s" }) };
-        colours.paint(if days < TOKEN_DAYS_FEW { Tone::Doubtful } else { Tone::Plain }, &words)
+    let ends = match (row.grant_days_left, row.token_days_left) {
+        (Some(days), _) => Some(("authorisation", days)),
+        (None, Some(days)) => Some(("token", days)),
+        (None, None) => None,
+    };
+    let ends = ends.map(|(what, days)| {
+        let words = if days > 0.0 { format!("{what}: {} left", span(days * 86_400.0)) } else { format!("{what}: expired") };
+        colours.paint(if days < DAYS_FEW { Tone::Doubtful } else { Tone::Plain }, &words)
     });
-    let parts: Vec<String> = quota.into_iter().chain(token).collect();
+    let parts: Vec<String> = quota.into_iter().chain(ends).collect();
     if !parts.is_empty() {
         let _ = writeln!(text, "  {}", parts.join(" · "));
     }
