@@ -1,7 +1,7 @@
 //! Stand-ins for receivers that cannot be installed on a test machine, with their quirks.
 //!
 //! ```text
-//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo | elastic ──► ledger
+//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo | elastic | otlp | lookalikes ──► ledger
 //!                └────► syslog (scripted connections) ─────────────────────────► ledger
 //! ```
 //!
@@ -24,6 +24,8 @@ pub mod hec;
 pub mod http;
 mod json;
 pub mod ledger;
+pub mod lookalikes;
+pub mod otlp;
 mod port;
 mod running;
 pub mod sumo;

@@ -26,7 +26,7 @@ fn relp(port: u16) -> SyslogSink {
 fn letters(receipt: &Receipt) -> String {
     let letter = |verdict: &Verdict| match verdict {
         Verdict::Accepted => 'a',
-        Verdict::Rejected(_) | Verdict::TooLarge(_) | Verdict::Unencodable(_) => 'r',
+        Verdict::Rejected(_) | Verdict::MaybeRejected(_) | Verdict::TooLarge(_) | Verdict::Unencodable(_) => 'r',
         Verdict::NotTaken => '.',
         Verdict::Unknown(_) => '?',
     };
