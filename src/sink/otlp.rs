@@ -9,7 +9,8 @@
 //!
 //! - "Partial success" says how many records were refused, not which, and forbids to send the request again, as that would repeat those
 //!   that were taken. All refused: each becomes a dead letter. Some refused: each event of the request becomes a dead letter under the
-//!   reason `maybe_rejected`, and it is a person who decides to send them again, at the price of repeats. So a request holds few events.
+//!   reason `maybe_rejected`, and it is a person who decides to send them again, at the price of repeats: `dead-letters retry`
+//!   then sends each alone, so that an answer is about one event, and counts the others as possible duplicates. So a request holds few events.
 //! - A request that is refused as a whole (400, and 5xx but 502, 503 and 504) is not dropped: it is bisected until the refused event is
 //!   found. A 5xx is doubted a few times before, because it may be the receiver's own state (see `patience`).
 //!

@@ -41,7 +41,7 @@ pub(super) const TYPE: SinkType = SinkType {
     name: "otlp",
     doc: "OpenTelemetry logs over HTTP. The body of a log record is the event's record as text, its id is the attribute `log.record.uid`. A \
           receiver that rejects some records of a request does not say which: then all of the request become dead letters with the reason \
-          `maybe_rejected`, so raise `batch_events_max` with care.",
+          `maybe_rejected`, which `dead-letters retry` sends again one by one; so raise `batch_events_max` with care.",
     keys: &[
         &URL,
         &ENCODING,
