@@ -9,7 +9,6 @@ use std::{
 };
 
 use miro_siem::{
-    config::settings::Provenance,
     event::{Position, StreamKind},
     health::SinkPhase,
     journal::Journal as _,
@@ -18,7 +17,6 @@ use miro_siem::{
         dead_letters::{Reason, RetryParts, retry},
         driver::{Ended, Limits, Shutdown},
     },
-    transform::TransformSettings,
 };
 
 use crate::support::{Answer, Bench, ScriptedSink, bench_limits, stream};
@@ -77,8 +75,7 @@ async fn what_may_have_been_refused_is_sent_again_one_by_one_and_then_it_is_know
     bench.deliver_everything().await;
     assert_eq!((bench.sink.sizes(), bench.counts()), (vec![20], [0, 0, 20, 0]), "nothing is sent again by itself");
     assert!(bench.letters().iter().all(|letter| letter.reason == Reason::MaybeRejected));
-    let transform = TransformSettings { format: bench.format, provenance: Provenance::On, filter: bench.filter.clone() };
-    let parts = RetryParts { sink: bench.state.clone(), transform, clock: bench.clock.clone() };
+    let parts = RetryParts { sink: bench.state.clone(), transform: bench.transform(), clock: bench.clock.clone() };
     let (report, ended) = retry(&parts, |_| true, |_| {}, &Shutdown::new()).await.expect("the store can be read");
     assert_eq!((ended, report.delivered, report.refused), (Ended::Delivered, 19, 1));
     assert_eq!(bench.sink.sizes()[1..], [1; 20]);
