@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo | elastic | otlp | lookalikes ──► ledger
-//!                └────► syslog (scripted connections) ─────────────────────────► ledger
+//!                └────► syslog, relp (scripted connections) ─────────────────────────► ledger
 //! ```
 //!
 //! What it promises: a receiver answers as the real one does, including the answers that mislead (a 204 for data that is thrown
@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod lookalikes;
 pub mod otlp;
 mod port;
+pub mod relp;
 mod running;
 pub mod sumo;
 mod switch;

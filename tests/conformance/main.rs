@@ -57,6 +57,7 @@ sinks! {
     nats: crate::subjects::nats::start,
     otlp: crate::subjects::otlp::protobuf,
     otlp_json: crate::subjects::otlp::json,
+    syslog_relp: crate::subjects::relp::start,
     syslog_tcp: crate::subjects::syslog::tcp,
     syslog_udp: crate::subjects::syslog::udp,
     file: crate::subjects::file::start,

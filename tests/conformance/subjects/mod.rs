@@ -7,6 +7,7 @@ pub(crate) mod hec_dialects;
 pub(crate) mod http_webhook;
 pub(crate) mod nats;
 pub(crate) mod otlp;
+pub(crate) mod relp;
 pub(crate) mod splunk_hec;
 pub(crate) mod stdout;
 pub(crate) mod sumo;
