@@ -243,6 +243,8 @@ pub enum SinkKindSettings {
     Elasticsearch(ElasticsearchSettings),
     /// `nats`
     Nats(NatsSettings),
+    /// `otlp`
+    Otlp(OtlpSettings),
 }
 
 impl SinkKindSettings {
@@ -258,6 +260,7 @@ impl SinkKindSettings {
             Self::HttpWebhook(_) => "http",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Nats(_) => "nats",
+            Self::Otlp(_) => "otlp",
         }
     }
 }
@@ -289,8 +292,14 @@ pub struct FileSettings {
 /// `type = "splunk_hec"`
 #[derive(Clone, Debug)]
 pub struct SplunkHecSettings {
+    /// `dialect`
+    pub dialect: HecDialect,
     /// `url`, up to the port.
     pub url: Url,
+    /// `path` of the collector; the dialect's own where it is left out.
+    pub path: Option<String>,
+    /// `auth_scheme`; the dialect's own where it is left out.
+    pub auth_scheme: Option<HecAuthScheme>,
     /// `token`
     pub token: Secret,
     /// `ack`: whether indexer acknowledgement is asked for.
@@ -307,6 +316,26 @@ pub struct SplunkHecSettings {
     pub sourcetype: Option<String>,
     /// `host`
     pub host: Option<String>,
+}
+
+/// `dialect`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HecDialect {
+    /// Splunk Enterprise and Splunk Cloud, and what behaves as they do.
+    Splunk,
+    /// CrowdStrike Falcon LogScale and Next-Gen SIEM.
+    LogScale,
+    /// Cribl Stream and Cribl Edge.
+    Cribl,
+}
+
+/// `auth_scheme`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HecAuthScheme {
+    /// `Authorization: Splunk …`
+    Splunk,
+    /// `Authorization: Bearer …`
+    Bearer,
 }
 
 /// `ack`
@@ -422,6 +451,32 @@ pub enum SyslogTransport {
     Relp,
     /// The same over TLS.
     RelpTls,
+}
+
+/// `type = "otlp"`
+#[derive(Clone, Debug)]
+pub struct OtlpSettings {
+    /// `url`; `/v1/logs` is added where its path does not end with it.
+    pub url: Url,
+    /// `encoding`
+    pub encoding: OtlpEncoding,
+    /// `headers`, with names in lower case. Any value may be a secret.
+    pub headers: Vec<(String, Secret)>,
+    /// `bearer_token`, or `username` and `password`.
+    pub credential: HttpCredential,
+    /// `resource_attributes`
+    pub resource_attributes: Vec<(String, String)>,
+    /// `compression`: none or gzip.
+    pub compression: Compression,
+}
+
+/// `encoding`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpEncoding {
+    /// Binary protobuf.
+    Protobuf,
+    /// ProtoJSON, as OTLP has it.
+    Json,
 }
 
 /// `type = "http"`

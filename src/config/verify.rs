@@ -90,6 +90,10 @@ impl Look<'_> {
                     self.credential(&key, &http.credential);
                     http.signing_secret.iter().for_each(|secret| self.secret(&key("signing_secret"), secret));
                 }
+                SinkKindSettings::Otlp(otlp) => {
+                    otlp.headers.iter().for_each(|(name, value)| self.secret(&key(&format!("headers.{name}")), value));
+                    self.credential(&key, &otlp.credential);
+                }
                 SinkKindSettings::Elasticsearch(elastic) => self.credential(&key, &elastic.credential),
                 SinkKindSettings::Nats(nats) => match &nats.credential {
                     NatsCredential::None => {}

@@ -13,6 +13,7 @@ use super::{
     http,
     http_webhook::{self, HttpWebhookSink},
     nats::{self, NatsSink},
+    otlp::{self, OtlpSink},
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
     sumo::{self, SumoSink},
@@ -139,6 +140,10 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
                 .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
             let connecting = settings.timeout;
             (Arc::new(sink), http_defaults(nats::DEFAULT_BATCH_EVENTS, nats::DEFAULT_BATCH_BYTES, connecting, Provenance::On))
+        }
+        SinkKindSettings::Otlp(otlp) => {
+            let sink = OtlpSink::new(otlp.clone(), &connection(settings), settings.provenance).map_err(http)?;
+            (Arc::new(sink), http_defaults(otlp::DEFAULT_BATCH_EVENTS, otlp::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::Off))
         }
         SinkKindSettings::Syslog(syslog) => {
             let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)

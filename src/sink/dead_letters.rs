@@ -56,11 +56,13 @@ pub enum Reason {
     TooLarge,
     /// The event cannot be written in the form that the receiver takes.
     Unencodable,
+    /// The receiver refused some events of a request for good and does not say which: it may have this one. Sent again, each goes alone.
+    MaybeRejected,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Rejected, Self::TooLarge, Self::Unencodable];
+    pub const ALL: [Self; 4] = [Self::Rejected, Self::TooLarge, Self::Unencodable, Self::MaybeRejected];
 
     /// The stable name.
     pub fn as_str(self) -> &'static str {
@@ -68,6 +70,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::TooLarge => "too_large",
             Self::Unencodable => "unencodable",
+            Self::MaybeRejected => "maybe_rejected",
         }
     }
 

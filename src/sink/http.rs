@@ -23,11 +23,13 @@ use crate::{
 pub use self::{
     authorization::Authorization,
     compress::{compressed, gzip},
+    headers::{check_header_names, read_headers},
     secret_url::SecretUrl,
 };
 
 mod authorization;
 mod compress;
+mod headers;
 mod secret_url;
 
 /// No receiver answers a delivery with more than a few kilobytes; the rest of a longer answer is not read.

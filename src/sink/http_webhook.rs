@@ -12,9 +12,9 @@ use std::{fmt, time::SystemTime};
 use futures_util::future::BoxFuture;
 use reqwest::{
     RequestBuilder,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderMap, HeaderValue},
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use self::signature::SigningKey;
@@ -54,9 +54,7 @@ impl HttpWebhookSink {
     /// # Errors
     /// If TLS cannot be set up, or a header has no name that HTTP knows.
     pub fn new(settings: HttpWebhookSettings, connection: &Connection) -> Result<Self, BuildError> {
-        if let Some((name, _)) = settings.headers.iter().find(|(name, _)| HeaderName::from_bytes(name.as_bytes()).is_err()) {
-            return Err(BuildError::setting("headers", format!("hold {name:?}, which is no name of a header")));
-        }
+        http::check_header_names(&settings.headers)?;
         Ok(Self { http: Http::new(connection)?, settings })
     }
 
@@ -64,16 +62,13 @@ impl HttpWebhookSink {
         let url = SecretUrl::read("url", &self.settings.url, "check how it was written")?;
         let authorization = Authorization::read(&self.settings.credential)?;
         let signing_key = self.settings.signing_secret.as_ref().map(SigningKey::read).transpose()?;
-        let mut secrets: Vec<SecretString> = url.secrets().chain(authorization.secrets()).cloned().collect();
+        let (own, values) = http::read_headers(&self.settings.headers)?;
+        let mut secrets: Vec<SecretString> = url.secrets().chain(authorization.secrets()).cloned().chain(values).collect();
         secrets.extend(signing_key.as_ref().map(|key| key.secret().clone()));
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(self.settings.body)));
-        for (name, value) in &self.settings.headers {
-            let key = format!("headers.{name}");
-            let value = http::read_secret(&key, value)?;
-            headers.insert(header_name(name)?, header_value(&key, &value)?);
-            secrets.push(value);
-        }
+        // Of the same name, the operator's stay.
+        headers.extend(own);
         if let Some(value) = authorization.header() {
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -118,19 +113,6 @@ fn content_type(body: WebhookBody) -> &'static str {
         WebhookBody::Ndjson => "application/x-ndjson",
         WebhookBody::Array => "application/json",
     }
-}
-
-fn header_name(name: &str) -> Result<HeaderName, SinkError> {
-    HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| SinkError::new(ErrorClass::Config, format!("use headers: {name:?} is no name of a header")))
-}
-
-fn header_value(key: &str, value: &SecretString) -> Result<HeaderValue, SinkError> {
-    let mut header = HeaderValue::try_from(value.expose_secret()).map_err(|_| {
-        SinkError::new(ErrorClass::Auth, format!("use {key}: it holds characters that no HTTP header can carry; check how it was written"))
-    })?;
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 /// The records with commas between them. One that is no JSON goes as a string of its text: it would break all others.

@@ -27,6 +27,8 @@ pub mod http_webhook;
 mod names;
 pub mod nats;
 pub(crate) mod ndjson;
+pub mod otlp;
+mod patience;
 mod receiver_id;
 pub mod splunk_hec;
 pub mod stdout;
@@ -150,6 +152,8 @@ pub enum Verdict {
     TooLarge(String),
     /// The event cannot be written in the form that it takes, and was not sent; in words of the same kind.
     Unencodable(String),
+    /// It refused some of the events that were sent with this one, and maybe this one, and does not say which; with its own words as above.
+    MaybeRejected(String),
     /// It did not look at it; to be sent again.
     NotTaken,
     /// It may have the event or not, with what is known about why; to be sent again, and a possible duplicate then.

@@ -3,6 +3,9 @@
 //! One request carries a batch as concatenated JSON envelopes. What an answer means is decided in `answer`; with `ack = true` an
 //! event counts as delivered only when the indexers have acknowledged it, which `channel` waits for.
 //!
+//! Whose collector it is decides where it listens, under which word it takes the token, and what an answer without a code means; see
+//! `dialect`.
+//!
 //! What it does not do: guess. An answer that is not HEC's is never a success, and an acknowledgement that cannot be asked for is
 //! never an acknowledgement. Rules: Splunk's "HTTP Event Collector" pages and `inputs.conf`; where those are silent, measurements
 //! on Splunk Enterprise 10.4 and Splunk Cloud 10.5.
@@ -20,6 +23,7 @@ use url::Url;
 use self::{
     answer::{AckId, Hec, Outcome, Queues},
     channel::{Channel, POLL_FIRST, POLL_LAST},
+    dialect::Endpoints,
     envelope::Envelopes,
 };
 use super::{
@@ -33,6 +37,7 @@ use crate::{
 
 mod answer;
 mod channel;
+mod dialect;
 mod envelope;
 
 /// With it a batch of ordinary events and its envelopes stay near 1 MB, a fifth of what Splunk Cloud takes.
@@ -50,9 +55,7 @@ pub struct SplunkHecSink {
     connection: Connection,
     provenance: Provenance,
     receiver: Receiver,
-    event_url: Url,
-    ack_url: Url,
-    health_url: Url,
+    endpoints: Endpoints,
     http: Http,
     /// One for each stream: acknowledgement ids belong to a channel, and one batch of a stream is in flight at a time.
     channels: Mutex<HashMap<StreamId, Arc<Channel>>>,
@@ -65,10 +68,8 @@ impl SplunkHecSink {
             return Err(BuildError::setting("compression", "is zstd, which HEC does not take: gzip or none"));
         }
         Ok(Self {
-            receiver: Receiver::new("Splunk HEC", &settings.url),
-            event_url: http::join(&settings.url, "/services/collector/event"),
-            ack_url: http::join(&settings.url, "/services/collector/ack"),
-            health_url: http::join(&settings.url, "/services/collector/health"),
+            receiver: Receiver::new(dialect::name(settings.dialect), &settings.url),
+            endpoints: Endpoints::of(&settings),
             http: Http::new(&connection)?,
             channels: Mutex::default(),
             settings,
@@ -106,6 +107,10 @@ impl SplunkHecSink {
         http::read_secret("token", &self.settings.token)
     }
 
+    fn read<'a>(&'a self, answer: &'a Answer, token: &'a SecretString) -> Hec<'a> {
+        Hec { answer, receiver: &self.receiver, token, dialect: self.settings.dialect }
+    }
+
     async fn send(&self, batch: Batch<'_>) -> Result<Receipt, SinkError> {
         if batch.is_empty() {
             return Ok(Receipt::All);
@@ -114,8 +119,8 @@ impl SplunkHecSink {
         let channel = self.channel(batch.stream())?;
         let body = Envelopes::new(&self.settings, self.provenance, batch.stream()).encode(&batch);
         let plain_bytes = body.len();
-        let answer = self.post(&channel, &token, &self.event_url, body).await?;
-        let hec = Hec { answer: &answer, receiver: &self.receiver, token: &token };
+        let answer = self.post(&channel, &token, &self.endpoints.event, body).await?;
+        let hec = self.read(&answer, &token);
         let outcome = hec.outcome(&batch, plain_bytes)?;
         if self.settings.ack == IndexerAck::On && outcome.accepted > 0 {
             let id = hec.ack_id()?;
@@ -129,7 +134,7 @@ impl SplunkHecSink {
             .http()
             .client()
             .post(url.clone())
-            .header(header::AUTHORIZATION, http::credential_header("token", "Splunk", token)?)
+            .header(header::AUTHORIZATION, http::credential_header("token", self.endpoints.auth_scheme, token)?)
             .header(header::CONTENT_TYPE, "application/json");
         request = channel.mark(request);
         let request = match self.settings.compression {
@@ -169,8 +174,8 @@ impl SplunkHecSink {
     }
 
     async fn ask(&self, channel: &Channel, token: &SecretString, id: AckId) -> Result<bool, SinkError> {
-        match self.post(channel, token, &self.ack_url, id.question()).await {
-            Ok(answer) => Hec { answer: &answer, receiver: &self.receiver, token }.acknowledged(id),
+        match self.post(channel, token, &self.endpoints.ack, id.question()).await {
+            Ok(answer) => self.read(&answer, token).acknowledged(id),
             Err(error) => match error.class() {
                 ErrorClass::Retryable | ErrorClass::Ambiguous | ErrorClass::Throttled(_) => Ok(false),
                 _ => Err(error),
@@ -184,24 +189,25 @@ impl SplunkHecSink {
         let token = self.token()?;
         let channel = self.new_channel()?;
         self.health(&channel, &token).await?;
-        let answer = self.post(&channel, &token, &self.event_url, Vec::new()).await?;
-        Hec { answer: &answer, receiver: &self.receiver, token: &token }.no_data()?;
+        let answer = self.post(&channel, &token, &self.endpoints.event, Vec::new()).await?;
+        self.read(&answer, &token).no_data()?;
         if self.settings.ack == IndexerAck::On {
-            let answer = self.post(&channel, &token, &self.ack_url, AckId::FIRST.question()).await?;
-            Hec { answer: &answer, receiver: &self.receiver, token: &token }.acknowledged(AckId::FIRST)?;
+            let answer = self.post(&channel, &token, &self.endpoints.ack, AckId::FIRST.question()).await?;
+            self.read(&answer, &token).acknowledged(AckId::FIRST)?;
         }
         Ok(())
     }
 
     async fn health(&self, channel: &Channel, token: &SecretString) -> Result<(), SinkError> {
-        let request = self.http.client().get(self.health_url.clone());
-        let request = request.header(header::AUTHORIZATION, http::credential_header("token", "Splunk", token)?);
+        let Some(url) = &self.endpoints.health else { return Ok(()) };
+        let request = self.http.client().get(url.clone());
+        let request = request.header(header::AUTHORIZATION, http::credential_header("token", self.endpoints.auth_scheme, token)?);
         let answer = self.http.send(channel.mark(request)).await.map_err(|fault| fault.into_error(&self.receiver))?;
         // Receivers that only speak HEC's language often have no health page.
         if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
             return Ok(());
         }
-        Hec { answer: &answer, receiver: &self.receiver, token }.healthy()
+        self.read(&answer, token).healthy()
     }
 }
 

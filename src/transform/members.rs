@@ -17,22 +17,22 @@ pub(crate) struct Members<'a>(pub(crate) Vec<Member<'a>>);
 
 impl<'a> Members<'a> {
     /// The members of an object; none if it is something else.
-    pub(super) fn of(json: &'a [u8]) -> Self {
+    pub(crate) fn of(json: &'a [u8]) -> Self {
         serde_json::from_slice(json).unwrap_or_default()
     }
 
     /// The first member of that name.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
     }
 
     /// The members of the object of that name.
-    pub(super) fn inside(&self, name: &str) -> Members<'a> {
+    pub(crate) fn inside(&self, name: &str) -> Members<'a> {
         self.get(name).map(|value| Members::of(value.get().as_bytes())).unwrap_or_default()
     }
 
     /// The text of that name; a number counts as its spelling, because an id may come as one.
-    pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         let json = self.get(name)?.get();
         if json.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
             return Some(Cow::Borrowed(json));

@@ -1,8 +1,8 @@
 //! Stand-ins for receivers that cannot be installed on a test machine, with their quirks.
 //!
 //! ```text
-//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo | elastic ──► ledger
-//!                └────► syslog (scripted connections) ─────────────────────────► ledger
+//!   sender ──► port ──► http (one request) ──► faults ──► hec | azure | sumo | elastic | otlp | lookalikes ──► ledger
+//!                └────► syslog, relp (scripted connections) ─────────────────────────► ledger
 //! ```
 //!
 //! What it promises: a receiver answers as the real one does, including the answers that mislead (a 204 for data that is thrown
@@ -24,7 +24,10 @@ pub mod hec;
 pub mod http;
 mod json;
 pub mod ledger;
+pub mod lookalikes;
+pub mod otlp;
 mod port;
+pub mod relp;
 mod running;
 pub mod sumo;
 mod switch;

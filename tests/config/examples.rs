@@ -55,7 +55,7 @@ fn is_valid(path: &Path, text: &str) {
 fn every_file_of_the_examples_is_valid_and_raises_no_warning() {
     let mut files = Vec::new();
     files_below(&root().join("config"), &mut files);
-    for kind in ["stdout", "file", "splunk_hec", "azure_monitor", "sumo", "syslog", "http", "elasticsearch", "nats"] {
+    for kind in ["stdout", "file", "splunk_hec", "azure_monitor", "sumo", "syslog", "http", "elasticsearch", "nats", "otlp"] {
         let example = root().join(format!("config/sinks/{kind}.toml"));
         assert!(files.contains(&example), "{} is missing", example.display());
     }
@@ -92,6 +92,6 @@ fn every_commented_key_of_the_default_configuration_is_valid_too() {
         .collect();
     let text = uncommented.join("\n");
     let loaded = load_toml(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
-    assert_eq!(loaded.settings.sinks.len(), 9);
+    assert_eq!(loaded.settings.sinks.len(), 10);
     assert_eq!(loaded.settings.orgs[0].streams.len(), 3);
 }

@@ -1,6 +1,9 @@
-//! The sinks `http` and `elasticsearch`: their defaults, and what does not go together.
+//! The sinks `http`, `elasticsearch` and `otlp`, and the dialects of `splunk_hec`: their defaults, and what does not go together.
 
-use miro_siem::config::settings::{Compression, ElasticsearchSettings, HttpCredential, HttpWebhookSettings, SinkKindSettings, WebhookBody};
+use miro_siem::config::settings::{
+    Compression, ElasticsearchSettings, HecAuthScheme, HecDialect, HttpCredential, HttpWebhookSettings, OtlpEncoding, OtlpSettings,
+    SinkKindSettings, SplunkHecSettings, WebhookBody,
+};
 use secrecy::ExposeSecret as _;
 
 use super::{ORG, check_sink, loaded};
@@ -19,6 +22,64 @@ fn elastic(toml: &str) -> ElasticsearchSettings {
         SinkKindSettings::Elasticsearch(elastic) => elastic,
         other => panic!("{other:?}"),
     }
+}
+
+fn otlp(toml: &str) -> OtlpSettings {
+    let loaded = loaded(&format!("{ORG}[sinks.s]\ntype = 'otlp'\nurl = 'https://x:4318'\n{toml}"));
+    match loaded.settings.sinks[0].kind.clone() {
+        SinkKindSettings::Otlp(otlp) => otlp,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hec(toml: &str) -> SplunkHecSettings {
+    let loaded = loaded(&format!("{ORG}[sinks.s]\ntype = 'splunk_hec'\nurl = 'https://x'\ntoken = 't'\n{toml}"));
+    match loaded.settings.sinks[0].kind.clone() {
+        SinkKindSettings::SplunkHec(hec) => hec,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn otlp_has_protobuf_and_gzip_unless_it_is_told_otherwise() {
+    let plain = otlp("");
+    assert_eq!((plain.encoding, plain.compression, plain.url.as_str()), (OtlpEncoding::Protobuf, Compression::Gzip, "https://x:4318/"));
+    let other = otlp("encoding = 'json'\nresource_attributes = { 'deployment.environment.name' = 'prod' }\nheaders = { X-Key = 'k' }");
+    assert_eq!((other.encoding, other.headers[0].0.as_str()), (OtlpEncoding::Json, "x-key"));
+    assert_eq!(other.resource_attributes, [("deployment.environment.name".to_owned(), "prod".to_owned())]);
+    let check =
+        |toml: &str, problem: &str| check_sink(&format!("type = 'otlp'\nurl = 'https://x'\n{toml}"), &[&format!("sinks.s.{problem}")]);
+    check("encoding = 'grpc'", "encoding: needs \"protobuf\" or \"json\"; found \"grpc\"");
+    check("compression = 'zstd'", "compression: needs to be \"none\" or \"gzip\"; found \"zstd\"");
+    check("headers = { content-type = 'x' }", "headers: hold Content-Type, which `encoding` decides");
+    check(
+        "resource_attributes = { 'a b' = 'x' }",
+        "resource_attributes.a b: is no name of an attribute: letters, digits, `_`, `-`, `.` and `/`",
+    );
+    check(
+        "bearer_token = 'x'\nheaders = { authorization = 'y' }",
+        "headers: hold Authorization beside a key that writes it; one of the two is meant",
+    );
+}
+
+#[test]
+fn hec_has_dialects_with_a_path_and_a_scheme_of_their_own() {
+    let plain = hec("");
+    assert_eq!((plain.dialect, plain.path, plain.auth_scheme), (HecDialect::Splunk, None, None));
+    let other = hec("dialect = 'logscale'\npath = '/a/b'\nauth_scheme = 'splunk'");
+    assert_eq!(
+        (other.dialect, other.path.as_deref(), other.auth_scheme),
+        (HecDialect::LogScale, Some("/a/b"), Some(HecAuthScheme::Splunk))
+    );
+    assert_eq!(hec("dialect = 'cribl'").dialect, HecDialect::Cribl);
+    let check = |toml: &str, problem: &str| {
+        check_sink(&format!("type = 'splunk_hec'\nurl = 'https://x'\ntoken = 't'\n{toml}"), &[&format!("sinks.s.{problem}")]);
+    };
+    check("dialect = 'humio'", "dialect: needs \"splunk\", \"logscale\" or \"cribl\"; found \"humio\"");
+    check("path = 'services'", "path: needs to be a path that begins with `/`; found a text");
+    check("path = '/a?b'", "path: needs to be a path that begins with `/`; found a text");
+    check("dialect = 'logscale'\nack = true", "ack: has to be false with dialect = \"logscale\", which has no acknowledgement");
+    check("dialect = 'logscale'\nindex = 'x'", "index: has no meaning with dialect = \"logscale\": the token names the repository");
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub(crate) const CASES: [Case; 10] = [
     Case { name: "every metric of a sink is there", short: "metrics", run: |bench| Box::pin(metrics(bench)) },
 ];
 
-const COUNT: usize = 40;
+/// Events of a case.
+pub(crate) const COUNT: usize = 40;
 
 /// Takes a sink through every case, each with a receiver of its own.
 pub(crate) async fn run(sink: &'static str, start: impl Fn() -> BoxFuture<'static, Box<dyn Subject>>) -> Row {

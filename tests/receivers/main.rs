@@ -3,8 +3,10 @@
 mod azure_identities;
 mod azure_monitor;
 mod elasticsearch;
+mod hec_dialects;
 mod http_webhook;
 mod nats;
+mod otlp;
 mod real;
 mod splunk_ack;
 mod splunk_answers;

@@ -167,7 +167,7 @@ async fn deliver_all(url: &str, records: &[String]) -> Vec<(String, String)> {
                 for (record, verdict) in left.into_iter().zip(verdicts) {
                     match verdict {
                         Verdict::Accepted => {}
-                        Verdict::Rejected(words) => aside.push((record, words)),
+                        Verdict::Rejected(words) | Verdict::MaybeRejected(words) => aside.push((record, words)),
                         Verdict::NotTaken | Verdict::Unknown(_) => next.push(record),
                         other => panic!("HEC has no such verdict: {other:?}"),
                     }

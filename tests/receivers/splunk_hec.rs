@@ -5,7 +5,7 @@ use std::time::Duration;
 use miro_siem::{
     config::{
         Secret,
-        settings::{Compression, IndexerAck, Provenance, SplunkHecSettings, TlsSettings},
+        settings::{Compression, HecDialect, IndexerAck, Provenance, SplunkHecSettings, TlsSettings},
     },
     event::{Origin, StreamKind, Timestamp},
     sink::{ErrorClass, Receipt, Sink as _, http::Connection, splunk_hec::SplunkHecSink},
@@ -25,6 +25,9 @@ pub(crate) const TOKEN: &str = "11111111-2222-4333-8444-555555555555";
 
 pub(crate) fn settings(url: &str) -> SplunkHecSettings {
     SplunkHecSettings {
+        dialect: HecDialect::Splunk,
+        path: None,
+        auth_scheme: None,
         url: url.parse().expect("a URL"),
         token: Secret::literal(TOKEN),
         ack: IndexerAck::Off,

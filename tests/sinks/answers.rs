@@ -36,11 +36,12 @@ async fn each_event_gets_its_own_verdict_and_the_order_is_kept() {
         let verdict = |letter| match letter {
             'a' => Verdict::Accepted,
             'r' => Verdict::Rejected("code 12".to_owned()),
+            'm' => Verdict::MaybeRejected("1 of 2".to_owned()),
             _ => Verdict::NotTaken,
         };
         Answer::Each(text.chars().map(verdict).collect())
     };
-    let mut bench = Bench::new(ScriptedSink::script([verdicts("aar....a.r"), verdicts("a.a.r")]));
+    let mut bench = Bench::new(ScriptedSink::script([verdicts("aar....a.m"), verdicts("a.a.r")]));
     bench.collect(10);
     bench.deliver_everything().await;
     let sent: Vec<_> = bench.sink.calls().into_iter().map(|call| call.positions).collect();
@@ -48,7 +49,7 @@ async fn each_event_gets_its_own_verdict_and_the_order_is_kept() {
     assert_eq!(bench.sink.taken(), [1, 2, 8, 4, 6, 5, 7]);
     let letters: Vec<_> = bench.letters().into_iter().map(|letter| (letter.event.position.0, letter.reason, letter.answer)).collect();
     let refused = |position| (position, Reason::Rejected, "code 12".to_owned());
-    assert_eq!(letters, [refused(3), refused(10), refused(9)]);
+    assert_eq!(letters, [refused(3), (10, Reason::MaybeRejected, "1 of 2".to_owned()), refused(9)]);
     assert_eq!(bench.counts(), [7, 0, 3, 0]);
     assert_eq!(bench.row().events_dead_lettered, 3);
 }

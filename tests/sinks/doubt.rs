@@ -14,8 +14,8 @@ use miro_siem::{
     journal::Journal as _,
     sink::{
         ErrorClass, Verdict,
-        dead_letters::Reason,
-        driver::{Limits, Shutdown},
+        dead_letters::{Reason, RetryParts, retry},
+        driver::{Ended, Limits, Shutdown},
     },
 };
 
@@ -57,6 +57,31 @@ async fn a_receiver_that_refuses_everything_gets_a_thousand_events_and_then_paus
         assert_eq!(bench.sink.taken(), (1_001..=5_000).collect::<Vec<_>>(), "and goes on by itself");
         assert_eq!((bench.letters().len(), bench.row().phase), (1_000, SinkPhase::Delivering));
     }
+}
+
+/// A receiver that refuses that position alone, and of several events says only that one is refused.
+fn refusing_without_a_name(poison: u64) -> ScriptedSink {
+    ScriptedSink::new(move |call| match (call.positions.contains(&poison), call.positions.len()) {
+        (false, _) => Answer::All,
+        (true, 1) => Answer::Each(vec![Verdict::Rejected("too old".to_owned())]),
+        (true, count) => Answer::Each(vec![Verdict::MaybeRejected("1 of them is too old".to_owned()); count]),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_refused_is_sent_again_one_by_one_and_then_it_is_known() {
+    let mut bench = Bench::new(refusing_without_a_name(7));
+    bench.collect(20);
+    bench.deliver_everything().await;
+    assert_eq!((bench.sink.sizes(), bench.counts()), (vec![20], [0, 0, 20, 0]), "nothing is sent again by itself");
+    assert!(bench.letters().iter().all(|letter| letter.reason == Reason::MaybeRejected));
+    let parts = RetryParts { sink: bench.state.clone(), transform: bench.transform(), clock: bench.clock.clone() };
+    let (report, ended) = retry(&parts, |_| true, |_| {}, &Shutdown::new()).await.expect("the store can be read");
+    assert_eq!((ended, report.delivered, report.refused), (Ended::Delivered, 19, 1));
+    assert_eq!(bench.sink.sizes()[1..], [1; 20]);
+    let [letter] = bench.letters().try_into().expect("one letter");
+    assert_eq!((letter.event.id.as_str(), letter.reason, letter.answer.as_str()), ("id-7", Reason::Rejected, "too old"));
+    assert_eq!(bench.counts()[3], 19, "each of the others may be at the receiver twice");
 }
 
 #[tokio::test(start_paused = true)]

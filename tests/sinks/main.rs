@@ -11,3 +11,4 @@ mod redacted;
 mod relp;
 mod stdout;
 mod syslog;
+mod syslog_formats;

@@ -10,10 +10,15 @@ use miro_siem::{
     sink::{ErrorClass, Receipt, Sink, Verdict, syslog::SyslogSink},
 };
 
+use testbed::{
+    ledger::Keep,
+    relp::{Relp, Say},
+};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
 use crate::support::{
     pki::Pki,
     records::{Records, events},
-    relp::{RelpReceiver, Say},
     rsyslog::{Listen, Rsyslog},
     syslog::{sink, tls_sink},
 };
@@ -22,11 +27,18 @@ fn relp(port: u16) -> SyslogSink {
     sink(SyslogTransport::Relp, port)
 }
 
+/// A receiver that is asked with the number of the connection and the message.
+fn receiver(script: impl FnMut(usize, &str) -> Say + Send + 'static) -> Relp {
+    let relp = Relp::start(Keep::Digests).expect("a receiver");
+    relp.script(script);
+    relp
+}
+
 /// Verdicts in a letter each.
 fn letters(receipt: &Receipt) -> String {
     let letter = |verdict: &Verdict| match verdict {
         Verdict::Accepted => 'a',
-        Verdict::Rejected(_) | Verdict::TooLarge(_) | Verdict::Unencodable(_) => 'r',
+        Verdict::Rejected(_) | Verdict::MaybeRejected(_) | Verdict::TooLarge(_) | Verdict::Unencodable(_) => 'r',
         Verdict::NotTaken => '.',
         Verdict::Unknown(_) => '?',
     };
@@ -114,17 +126,17 @@ async fn a_receiver_that_was_restarted_between_batches_swallows_none() {
 
 #[tokio::test]
 async fn answers_count_in_whatever_order_they_come() {
-    let receiver = RelpReceiver::start(|_, message| if is(message, 9) { Say::Accept } else { Say::Later }).await;
+    let receiver = receiver(|_, message| if is(message, 9) { Say::Accept } else { Say::Later });
     let records = Records::of(events(0..10));
-    assert_eq!(records.deliver(&relp(receiver.port)).await, Ok(Receipt::All));
+    assert_eq!(records.deliver(&relp(receiver.port())).await, Ok(Receipt::All));
     let came = receiver.came();
     assert_eq!(came.iter().map(|came| came.txnr).collect::<Vec<_>>(), (2..12).collect::<Vec<_>>(), "open was the first");
 }
 
 #[tokio::test]
 async fn no_more_than_a_window_is_under_way_without_an_answer() {
-    let receiver = RelpReceiver::start(|_, _| Say::Nothing).await;
-    let sink = relp(receiver.port).with_timeout(Duration::from_millis(300));
+    let receiver = receiver(|_, _| Say::Nothing);
+    let sink = relp(receiver.port()).with_timeout(Duration::from_millis(300));
     let receipt = Records::of(events(0..200)).deliver(&sink).await.expect("it is known of each");
     assert_eq!(letters(&receipt), format!("{}{}", "?".repeat(128), ".".repeat(72)));
     let Receipt::Each(verdicts) = receipt else { panic!("{receipt:?}") };
@@ -135,13 +147,12 @@ async fn no_more_than_a_window_is_under_way_without_an_answer() {
 #[tokio::test]
 async fn when_a_session_breaks_what_was_answered_stays_delivered_and_only_the_unanswered_may_be_repeated() {
     for last in [Say::HangUp, Say::Babble, Say::AcceptAndStop] {
-        let receiver = RelpReceiver::start(move |connection, message| match connection {
+        let receiver = receiver(move |connection, message| match connection {
             0 if is(message, 9) => last,
             0 if (4..9).any(|position| is(message, position)) => Say::Nothing,
             _ => Say::Accept,
-        })
-        .await;
-        let sink = relp(receiver.port);
+        });
+        let sink = relp(receiver.port());
         let receipt = Records::of(events(0..10)).deliver(&sink).await.expect("it is known of each");
         let expected = if last == Say::AcceptAndStop { "aaaa?????a" } else { "aaaa??????" };
         assert_eq!(letters(&receipt), expected, "{last:?}");
@@ -152,8 +163,8 @@ async fn when_a_session_breaks_what_was_answered_stays_delivered_and_only_the_un
 
 #[tokio::test]
 async fn a_message_that_is_refused_between_others_that_are_taken_is_refused_for_good() {
-    let receiver = RelpReceiver::start(|_, message| if is(message, 417) { Say::Refuse("no room for it") } else { Say::Accept }).await;
-    let sink = relp(receiver.port);
+    let receiver = receiver(|_, message| if is(message, 417) { Say::Refuse("no room for it") } else { Say::Accept });
+    let sink = relp(receiver.port());
     let receipt = Records::of(events(0..1_000)).deliver(&sink).await.expect("an answer to each");
     assert_eq!(letters(&receipt), format!("{}r{}", "a".repeat(417), "a".repeat(582)));
     let Receipt::Each(verdicts) = receipt else { panic!("{receipt:?}") };
@@ -166,8 +177,8 @@ async fn a_message_that_is_refused_between_others_that_are_taken_is_refused_for_
 async fn a_receiver_that_takes_nothing_for_now_makes_no_dead_letters_of_a_log() {
     static IS_FULL: AtomicBool = AtomicBool::new(true);
     let full = |_, message: &str| if IS_FULL.load(Ordering::Relaxed) && !is(message, 0) { Say::Refuse("disk full") } else { Say::Accept };
-    let receiver = RelpReceiver::start(full).await;
-    let sink = relp(receiver.port);
+    let receiver = receiver(full);
+    let sink = relp(receiver.port());
     let receipt = Records::of(events(0..10)).deliver(&sink).await.expect("an answer to each");
     assert_eq!(letters(&receipt), "a.........", "nothing later was taken, so none is to blame");
     let rest = Records::of(events(1..10));
@@ -182,8 +193,8 @@ async fn a_receiver_that_takes_nothing_for_now_makes_no_dead_letters_of_a_log() 
 
 #[tokio::test]
 async fn a_lone_message_that_is_refused_again_and_again_holds_nothing_up_for_ever() {
-    let receiver = RelpReceiver::start(|_, message| if is(message, 7) { Say::Refuse("not this one") } else { Say::Accept }).await;
-    let (sink, lone) = (relp(receiver.port), Records::of(events(7..8)));
+    let receiver = receiver(|_, message| if is(message, 7) { Say::Refuse("not this one") } else { Say::Accept });
+    let (sink, lone) = (relp(receiver.port()), Records::of(events(7..8)));
     for _ in 0..4 {
         assert_eq!(lone.deliver(&sink).await.map_err(|error| error.class()), Err(ErrorClass::Retryable));
     }
@@ -194,22 +205,20 @@ async fn a_lone_message_that_is_refused_again_and_again_holds_nothing_up_for_eve
 
 #[tokio::test]
 async fn the_words_of_a_refusal_never_repeat_an_event() {
-    let receiver =
-        RelpReceiver::start(|_, message| if is(message, 1) { Say::Refuse("bad: 12345678901234567890.10") } else { Say::Accept }).await;
-    let receipt = Records::of(events(0..3)).deliver(&relp(receiver.port)).await;
+    let receiver = receiver(|_, message| if is(message, 1) { Say::Refuse("bad: 12345678901234567890.10") } else { Say::Accept });
+    let receipt = Records::of(events(0..3)).deliver(&relp(receiver.port())).await;
     let Ok(Receipt::Each(verdicts)) = receipt else { panic!("{receipt:?}") };
     assert_eq!(verdicts[1], Verdict::Rejected("500 bad: …".to_owned()));
 }
 
 #[tokio::test]
 async fn a_session_that_was_closed_or_given_up_is_not_used_again() {
-    let receiver = RelpReceiver::start(|connection, message| match connection {
+    let receiver = receiver(|connection, message| match connection {
         0 if is(message, 1) => Say::AcceptAndStop,
         1 => Say::Nothing,
         _ => Say::Accept,
-    })
-    .await;
-    let sink = relp(receiver.port);
+    });
+    let sink = relp(receiver.port());
     assert_eq!(Records::of(events(0..2)).deliver(&sink).await, Ok(Receipt::All));
     let given_up = tokio::time::timeout(Duration::from_millis(300), Records::of(events(2..4)).deliver(&sink)).await;
     assert!(given_up.is_err(), "nobody answers");
@@ -226,25 +235,32 @@ async fn a_receiver_without_relp_or_syslog_is_a_fault_of_the_configuration() {
         ("welcome", "is no RELP"),
     ];
     for (welcome, expected) in cases {
-        let receiver = RelpReceiver::start_with(welcome, |_, _| Say::Accept).await;
-        let error = relp(receiver.port).probe().await.expect_err(welcome);
+        let receiver = receiver(|_, _| Say::Accept);
+        receiver.welcome(welcome);
+        let error = relp(receiver.port()).probe().await.expect_err(welcome);
         assert_eq!(error.class(), ErrorClass::Config, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let web = crate::support::relp::start_web().await;
-    let error = relp(web).probe().await.expect_err("no RELP");
+    let web = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let sink = relp(web.local_addr().expect("its address").port());
+    let answer = async {
+        let (mut connection, _) = web.accept().await.expect("accepted");
+        connection.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await.expect("written");
+        connection
+    };
+    let (error, _open) = tokio::join!(sink.probe(), answer);
+    let error = error.expect_err("no RELP");
     assert_eq!(error.class(), ErrorClass::Config, "{error}");
 }
 
 #[tokio::test]
 async fn streams_deliver_at_once_over_sessions_of_their_own() {
     static OPEN: AtomicUsize = AtomicUsize::new(0);
-    let receiver = RelpReceiver::start(|connection, _| {
+    let receiver = receiver(|connection, _| {
         OPEN.fetch_max(connection, Ordering::Relaxed);
         Say::Accept
-    })
-    .await;
-    let sink = relp(receiver.port);
+    });
+    let sink = relp(receiver.port());
     let (one, other) = (Records::of(events(0..500)), Records::of(events(500..1_000)));
     for _ in 0..3 {
         let (first, second) = tokio::join!(one.deliver(&sink), other.deliver(&sink));

@@ -20,8 +20,10 @@ mod credential;
 mod elasticsearch;
 mod file;
 mod filter;
+mod headers;
 mod http;
 mod nats;
+mod otlp;
 mod redact;
 mod splunk_hec;
 mod sumo;
@@ -55,7 +57,7 @@ pub(super) enum Connects {
 }
 
 /// Every type of this version.
-pub(super) const TYPES: [&SinkType; 9] = [
+pub(super) const TYPES: [&SinkType; 10] = [
     &STDOUT,
     &file::TYPE,
     &splunk_hec::TYPE,
@@ -65,6 +67,7 @@ pub(super) const TYPES: [&SinkType; 9] = [
     &http::TYPE,
     &elasticsearch::TYPE,
     &nats::TYPE,
+    &otlp::TYPE,
 ];
 
 const STDOUT: SinkType = SinkType {
@@ -81,7 +84,7 @@ struct TypeName(&'static SinkType);
 
 impl FromText for TypeName {
     const MEANT: &'static str =
-        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\" or \"nats\"";
+        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\" or \"otlp\"";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         if unsupported::SINK_TYPES.contains(&text) {

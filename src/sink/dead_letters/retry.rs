@@ -8,12 +8,12 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{DeadLetter, DeadLetterError, DeadLetters, Gone, LetterKey};
+use super::{DeadLetter, DeadLetterError, DeadLetters, Gone, LetterKey, Reason};
 use crate::{
     clock::Clock,
     event::{Event, Position, StreamId},
     journal::Chunk,
-    sink::driver::{Begin, Driver, Earlier, Ended, Extent, Lane, Purpose, Shutdown, SinkState, Supply, SupplyError, Tally, Wanted},
+    sink::driver::{Begin, Care, Driver, Earlier, Ended, Extent, Lane, Purpose, Shutdown, SinkState, Supply, SupplyError, Tally, Wanted},
     transform::TransformSettings,
 };
 
@@ -205,6 +205,11 @@ impl Supply for FromLetters {
             progress.settled = progress.settled.max(up_to);
             Ok(())
         })
+    }
+
+    fn care(&self, position: Position) -> Care {
+        let letter = Self::place(position).checked_sub(1).and_then(|place| self.letters.get(place));
+        if letter.is_some_and(|letter| letter.reason == Reason::MaybeRejected) { Care::Alone } else { Care::Usual }
     }
 
     fn set_aside<'a>(&'a self, letters: Vec<DeadLetter>, store: &'a DeadLetters) -> BoxFuture<'a, Result<(), DeadLetterError>> {

@@ -135,7 +135,9 @@ impl Single {
             Ok(Receipt::All | Receipt::AllNearlyFull) => Self::Taken,
             Ok(Receipt::Each(verdicts)) => match verdicts.into_iter().next() {
                 Some(Verdict::Accepted) => Self::Taken,
-                Some(Verdict::Rejected(words) | Verdict::TooLarge(words) | Verdict::Unencodable(words)) => Self::Refused(words),
+                Some(Verdict::Rejected(words) | Verdict::MaybeRejected(words) | Verdict::TooLarge(words) | Verdict::Unencodable(words)) => {
+                    Self::Refused(words)
+                }
                 Some(Verdict::Unknown(why)) => Self::Failed(SinkError::new(ErrorClass::Ambiguous, why)),
                 Some(Verdict::NotTaken) | None => {
                     Self::Failed(SinkError::new(ErrorClass::Retryable, "the receiver answered, but did not take the event"))

@@ -150,7 +150,7 @@ impl Driver {
 
     /// Gives each event what the receiver said of it.
     async fn judge_each(&self, pending: &mut Pending, verdicts: Vec<Verdict>, link: &mut Link, shutdown: &Shutdown) -> Step {
-        let unknown = verdicts.iter().enumerate().filter(|(_, verdict)| matches!(verdict, Verdict::Unknown(_)));
+        let unknown = verdicts.iter().enumerate().filter(|(_, verdict)| matches!(verdict, Verdict::Unknown(_) | Verdict::MaybeRejected(_)));
         self.note_ambiguous(pending, unknown.map(|(index, _)| index));
         if verdicts.iter().all(|verdict| matches!(verdict, Verdict::NotTaken | Verdict::Unknown(_))) {
             return self.none_settled(verdicts, link, shutdown).await;
@@ -251,6 +251,7 @@ fn refusal(index: usize, verdict: &Verdict) -> Option<(usize, Reason, &str)> {
         Verdict::Rejected(answer) => Some((index, Reason::Rejected, answer)),
         Verdict::TooLarge(answer) => Some((index, Reason::TooLarge, answer)),
         Verdict::Unencodable(answer) => Some((index, Reason::Unencodable, answer)),
+        Verdict::MaybeRejected(answer) => Some((index, Reason::MaybeRejected, answer)),
         Verdict::Accepted | Verdict::NotTaken | Verdict::Unknown(_) => None,
     }
 }

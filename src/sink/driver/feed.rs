@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Begin, Driver, Earlier, Ended, Extent, Flow, Shutdown, Wanted, pending::Pending};
+use super::{Begin, Care, Driver, Earlier, Ended, Extent, Flow, Shutdown, Wanted, pending::Pending};
 use crate::{
     event::{Event, Position},
     journal::Chunk,
@@ -122,6 +122,11 @@ impl<'a> Feed<'a> {
                 self.chunk.push_front(event);
                 return Room::None;
             }
+            let care = self.driver.supply.care(event.position);
+            if care == Care::Alone && pending.len() > 0 {
+                self.chunk.push_front(event);
+                return Room::None;
+            }
             match self.transform.apply(&event, pending.payloads()) {
                 Transformed::Filtered => pending.push_filtered(event.position),
                 Transformed::Written(_) if pending.len() > 0 && pending.bytes() > limits.bytes_max => {
@@ -132,6 +137,10 @@ impl<'a> Feed<'a> {
                 Transformed::Written(written) => {
                     self.note(&written);
                     pending.push(event, written.redacted);
+                    if care == Care::Alone {
+                        pending.mark_may_have_arrived();
+                        return Room::None;
+                    }
                 }
             }
         }

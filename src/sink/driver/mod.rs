@@ -56,7 +56,7 @@ mod supply;
 
 pub use counters::Tally;
 pub use state::{SinkParts, SinkState, publish_backlog};
-pub use supply::{Begin, Earlier, Extent, Supply, SupplyError, Wanted};
+pub use supply::{Begin, Care, Earlier, Extent, Supply, SupplyError, Wanted};
 
 /// How much a sink is sent at once, and how long things may take.
 #[derive(Clone, Debug, PartialEq, Eq)]

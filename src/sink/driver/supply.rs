@@ -29,6 +29,11 @@ pub trait Supply: Send + Sync + fmt::Debug {
     /// Makes it durable that everything up to that position has its outcome.
     fn settled(&self, up_to: Position) -> BoxFuture<'_, Result<(), SupplyError>>;
 
+    /// How the event at that position, which it has supplied, has to travel.
+    fn care(&self, _: Position) -> Care {
+        Care::Usual
+    }
+
     /// Makes refused events durable, all or none. Before that, they have no outcome.
     fn set_aside<'a>(&'a self, letters: Vec<DeadLetter>, store: &'a DeadLetters) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         Box::pin(store.put(letters))
@@ -50,6 +55,16 @@ pub struct Wanted {
     pub events_max: usize,
     /// At most so many bytes of raw events together; a single larger event comes alone.
     pub bytes_max: usize,
+}
+
+/// How an event has to travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// With its neighbours.
+    Usual,
+    /// By itself, and as one that may be at the receiver already: nobody knows whether it was among those that were refused, and alone it is
+    /// the only one that an answer can be about.
+    Alone,
 }
 
 /// Where to begin.

@@ -11,6 +11,7 @@ use super::super::{
     Batch, ErrorClass, SinkError,
     http::{Answer, Receiver, Whole, excerpt},
 };
+use crate::config::settings::HecDialect;
 
 /// Splunk Cloud refuses larger bodies as if their first event were broken. Its limit lies between this and 6 000 000 bytes.
 const CLOUD_BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -69,6 +70,7 @@ pub(super) struct Hec<'a> {
     pub(super) answer: &'a Answer,
     pub(super) receiver: &'a Receiver,
     pub(super) token: &'a SecretString,
+    pub(super) dialect: HecDialect,
 }
 
 impl Hec<'_> {
@@ -156,6 +158,8 @@ impl Hec<'_> {
         match code {
             Some(code::NO_DATA | code::INVALID_DATA_FORMAT | code::EVENT_MISSING | code::EVENT_BLANK) => Ok(()),
             _ if self.answer.status.is_success() => Ok(()),
+            // It refuses emptiness in its own words; a token that it does not take, it refuses with another status.
+            None if self.dialect != HecDialect::Splunk && self.answer.status == StatusCode::BAD_REQUEST => Ok(()),
             _ => Err(self.refusal(None)),
         }
     }
@@ -185,8 +189,12 @@ impl Hec<'_> {
             Some((Class::Throttled, mend)) => self.error(ErrorClass::Throttled(self.answer.retry_after()), batch, mend),
             None => match status {
                 // In a rolling restart HEC says so in its own form; a wrong URL meets somebody else's page.
-                StatusCode::NOT_FOUND if self.body().is_some() => {
+                StatusCode::NOT_FOUND if self.dialect == HecDialect::Splunk && self.body().is_some() => {
                     self.error(self.answer.not_taken(), batch, "an indexer that restarts answers so; if it stays, check url")
+                }
+                // Splunk has a code for whatever it refuses; the others have words.
+                StatusCode::BAD_REQUEST if self.dialect != HecDialect::Splunk && batch.is_some() => {
+                    self.error(ErrorClass::Rejected, batch, "it refuses what the request holds, and does not say which event")
                 }
                 _ => self.error(self.answer.class(), batch, mend_of_status(status)),
             },

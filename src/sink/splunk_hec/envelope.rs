@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::super::Batch;
 use crate::{
-    config::settings::{Provenance, SplunkHecSettings},
+    config::settings::{HecDialect, Provenance, SplunkHecSettings},
     event::{Event, Origin, StreamId, StreamKind, Timestamp},
 };
 
@@ -25,9 +25,9 @@ impl Envelopes {
     /// For the events of that stream.
     pub(super) fn new(settings: &SplunkHecSettings, provenance: Provenance, stream: &StreamId) -> Self {
         let mut constant = Vec::with_capacity(ENVELOPE_BYTES);
-        let sourcetype = settings.sourcetype.as_deref().unwrap_or(default_sourcetype(stream.kind));
+        let usual = (settings.dialect != HecDialect::LogScale).then(|| default_sourcetype(stream.kind));
         let keys = [
-            ("sourcetype", Some(sourcetype)),
+            ("sourcetype", settings.sourcetype.as_deref().or(usual)),
             ("host", settings.host.as_deref()),
             ("source", settings.source.as_deref()),
             ("index", settings.index.as_deref()),
@@ -213,6 +213,9 @@ mod tests {
 
     fn settings(text: &str) -> SplunkHecSettings {
         SplunkHecSettings {
+            dialect: HecDialect::Splunk,
+            path: None,
+            auth_scheme: None,
             url: "https://splunk.example.com:8088".parse().expect("a URL"),
             token: Secret::literal("t"),
             ack: IndexerAck::Off,

@@ -75,8 +75,6 @@ struct Messages {
     bytes: Vec<u8>,
     /// Where each message lies in `bytes`.
     ranges: Vec<Range<usize>>,
-    /// The events that the messages are of.
-    events: Vec<usize>,
     /// The events that do not fit into a message.
     refused: Vec<usize>,
 }
@@ -134,7 +132,6 @@ impl SyslogSink {
             }
             messages.bytes.extend_from_slice(&message);
             messages.ranges.push(start..messages.bytes.len());
-            messages.events.push(index);
         }
         messages
     }
@@ -158,7 +155,7 @@ impl SyslogSink {
                 lock(idle).push(connection);
                 Ok(Receipt::All)
             }
-            Transport::Relp(relp) => relp.send(batch, &messages.events, &messages.bytes, &messages.ranges).await,
+            Transport::Relp(relp) => relp.send(batch, &messages.bytes, &messages.ranges).await,
         }
     }
 

@@ -3,8 +3,11 @@
 pub(crate) mod azure_monitor;
 pub(crate) mod elasticsearch;
 pub(crate) mod file;
+pub(crate) mod hec_dialects;
 pub(crate) mod http_webhook;
 pub(crate) mod nats;
+pub(crate) mod otlp;
+pub(crate) mod relp;
 pub(crate) mod splunk_hec;
 pub(crate) mod stdout;
 pub(crate) mod sumo;

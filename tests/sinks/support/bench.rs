@@ -123,12 +123,17 @@ impl Bench {
         self.driver_of(audit())
     }
 
-    pub(crate) fn driver_of(&self, stream: StreamId) -> Driver {
-        let transform = TransformSettings {
+    /// What the sink is sent.
+    pub(crate) fn transform(&self) -> TransformSettings {
+        TransformSettings {
             filter: self.filter.clone(),
             redaction: self.redaction.clone(),
             ..TransformSettings::whole(self.format, Provenance::On)
-        };
+        }
+    }
+
+    pub(crate) fn driver_of(&self, stream: StreamId) -> Driver {
+        let transform = self.transform();
         Driver::new(self.state.clone(), self.journal.clone() as Arc<dyn Journal>, stream, transform)
     }
 

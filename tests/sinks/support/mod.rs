@@ -10,10 +10,10 @@ mod bench;
 mod journal;
 pub(crate) mod pki;
 pub(crate) mod records;
-pub(crate) mod relp;
 pub(crate) mod rsyslog;
 mod scripted;
 pub(crate) mod syslog;
+pub(crate) mod syslog_ng;
 
 pub(crate) fn stream(kind: StreamKind) -> StreamId {
     StreamId::new(OrgName::new("acme"), kind)

@@ -140,7 +140,7 @@ impl Drop for Rsyslog {
 }
 
 /// A port below those that the system gives to clients, so that none of them takes it meanwhile; free for TCP and UDP.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = (std::process::id() % 100) as u16 * 100;
     let free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok();

@@ -6,9 +6,8 @@
 //! - When a session breaks, what was written and not answered may have arrived: exactly that is sent again as a possible duplicate.
 //!   What was answered stays delivered, and what was not written goes again as new.
 //! - A message that the receiver refuses while it takes later ones is refused for good and becomes a dead letter. RELP has one code for
-//!   "not this message" and "not now"; where nothing later was taken, the message is tried [`REFUSALS_MAX`] times before it counts as
-//!   refused, so that a receiver with a full disk does not turn a log into dead letters in a moment, and a message that nobody takes does
-//!   not hold up the stream for ever.
+//!   "not this message" and "not now"; where nothing later was taken, the message is tried a few times before it counts as refused (see
+//!   `patience`).
 //!
 //! # What it does not promise
 //!
@@ -21,18 +20,17 @@
 //! Nothing is kept here; the driver sends again what was not acknowledged, as a new session.
 
 use std::{
-    collections::HashMap,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{lock, target::Target};
-use crate::{
-    event::{EventId, StreamId},
-    sink::{Batch, ErrorClass, Receipt, SinkError, Verdict, http},
+use crate::sink::{
+    Batch, ErrorClass, Receipt, SinkError, Verdict, http,
+    patience::{Patience, Word},
 };
 
 use session::{Sent, Session};
@@ -41,10 +39,6 @@ use tally::Fate;
 mod frame;
 mod session;
 mod tally;
-
-/// How often a message is refused, with no later one taken, before it counts as refused for good. With the driver's waits of a second
-/// and longer, half a minute passes.
-const REFUSALS_MAX: u32 = 5;
 
 /// Sessions with one receiver.
 #[derive(Debug)]
@@ -55,27 +49,20 @@ pub(super) struct Relp {
     timeout: Duration,
     /// Taken out while they are used: a session that was dropped in mid-batch is never used again.
     idle: Mutex<Vec<Session>>,
-    /// In each stream, the event that was refused with no later one taken, and how often.
-    suspects: Mutex<HashMap<StreamId, (EventId, u32)>>,
+    patience: Patience,
 }
 
 impl Relp {
     pub(super) fn new(target: Target, tls: Option<rustls::ClientConfig>, timeout: Duration) -> Self {
-        Self { target, tls: tls.map(Arc::new), timeout, idle: Mutex::default(), suspects: Mutex::default() }
+        Self { target, tls: tls.map(Arc::new), timeout, idle: Mutex::default(), patience: Patience::default() }
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }
 
-    /// Sends the messages of those events, each of them a range of `bytes`; the verdicts are in the order of the messages.
-    pub(super) async fn send(
-        &self,
-        batch: &Batch<'_>,
-        events: &[usize],
-        bytes: &[u8],
-        messages: &[Range<usize>],
-    ) -> Result<Receipt, SinkError> {
+    /// Sends messages of the batch's events, each of them a range of `bytes`; the verdicts are in the order of the messages.
+    pub(super) async fn send(&self, batch: &Batch<'_>, bytes: &[u8], messages: &[Range<usize>]) -> Result<Receipt, SinkError> {
         let deadline = Instant::now() + self.timeout;
         let mut session = match tokio::time::timeout_at(deadline, self.session()).await {
             Ok(session) => session?,
@@ -88,7 +75,7 @@ impl Relp {
         if sent.ended.is_none() {
             lock(&self.idle).push(session);
         }
-        self.judge(batch, events, &sent)
+        self.judge(batch, &sent)
     }
 
     /// An idle session that is still open, or a new one.
@@ -120,50 +107,37 @@ impl Relp {
         }
     }
 
-    fn judge(&self, batch: &Batch<'_>, events: &[usize], sent: &Sent) -> Result<Receipt, SinkError> {
+    fn judge(&self, batch: &Batch<'_>, sent: &Sent) -> Result<Receipt, SinkError> {
         let ended = sent.ended.as_ref().map(|why| format!("the RELP session with {} ended in a batch: {why}", self.target));
         let mut verdicts = verdicts(&sent.fates, ended.as_deref(), batch);
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accepted | Verdict::Rejected(_))) {
+            self.patience.renew(batch.stream());
+        }
         if verdicts.iter().all(|verdict| *verdict == Verdict::Accepted) {
-            self.forget_suspect(batch.stream());
             return Ok(Receipt::All);
         }
         if verdicts.iter().any(|verdict| *verdict != Verdict::NotTaken) {
-            if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accepted | Verdict::Rejected(_))) {
-                self.forget_suspect(batch.stream());
-            }
             return Ok(Receipt::Each(verdicts));
         }
-        let refused = sent.fates.iter().enumerate().find_map(|(at, fate)| match fate {
-            Fate::Refused(words) => Some((at, http::excerpt(words, &[], Some(batch)))),
+        if let Some(why) = ended {
+            return Err(SinkError::new(ErrorClass::Retryable, why));
+        }
+        let words = sent.fates.iter().find_map(|fate| match fate {
+            Fate::Refused(words) => Some(http::excerpt(words, &[], Some(batch))),
             Fate::Accepted | Fate::Unanswered | Fate::Unsent => None,
         });
-        match (refused, ended) {
-            (Some((at, words)), None) => {
-                if self.times_refused(batch.stream(), &batch.events()[events[at]].id) < REFUSALS_MAX {
-                    let message = format!("{} refuses every message: {words}; see its own log", self.target);
-                    return Err(SinkError::new(ErrorClass::Retryable, message));
-                }
-                self.forget_suspect(batch.stream());
-                verdicts[at] = Verdict::Rejected(words);
+        let words = words.unwrap_or_default();
+        match self.patience.refused(batch.stream()) {
+            Word::Doubted => {
+                let message = format!("{} refuses every message: {words}; see its own log", self.target);
+                Err(SinkError::new(ErrorClass::Retryable, message))
+            }
+            Word::Taken => {
+                self.patience.renew(batch.stream());
+                verdicts[0] = Verdict::Rejected(words);
                 Ok(Receipt::Each(verdicts))
             }
-            (_, ended) => Err(SinkError::new(ErrorClass::Retryable, ended.unwrap_or_else(|| "nothing was sent".to_owned()))),
         }
-    }
-
-    /// How often that event was refused in a row, this time included.
-    fn times_refused(&self, stream: &StreamId, event: &EventId) -> u32 {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        let suspect = suspects.entry(stream.clone()).or_insert_with(|| (event.clone(), 0));
-        if suspect.0 != *event {
-            *suspect = (event.clone(), 0);
-        }
-        suspect.1 += 1;
-        suspect.1
-    }
-
-    fn forget_suspect(&self, stream: &StreamId) {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
     }
 }
 
