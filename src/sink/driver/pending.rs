@@ -128,12 +128,6 @@ impl Pending {
         &mut self.tries[self.start..self.start + count]
     }
 
-    /// The event at that place among those without an outcome, alone.
-    pub(super) fn single<'a>(&'a self, stream: &'a StreamId, index: usize) -> Batch<'a> {
-        let whole = Batch::new(stream, &self.events, &self.payloads, &self.ends);
-        whole.split_at(self.start + index).1.split_at(1).0
-    }
-
     /// Notes that all of them may be at the receiver already.
     pub(super) fn mark_may_have_arrived(&mut self) {
         self.tries[self.start..].iter_mut().for_each(|tries| tries.may_have_arrived = true);
