@@ -39,10 +39,9 @@ pub(super) fn of_members<'a>(kind: StreamKind, members: &Members<'a>) -> Vec<Cow
 fn text<'a>(members: &Members<'a>, name: &str) -> Option<Cow<'a, str>> {
     let mut named = members.0.iter().filter(|(member, _)| member == name).map(|(_, value)| value.get());
     match (named.next(), named.next()) {
-        (Some(json), None) => serde_json::from_str::<&str>(json)
-            .map(Cow::Borrowed)
-            .or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned))
-            .ok(),
+        (Some(json), None) => {
+            serde_json::from_str::<&str>(json).map(Cow::Borrowed).or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned)).ok()
+        }
         _ => None,
     }
 }

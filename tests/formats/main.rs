@@ -63,7 +63,11 @@ fn every_family_and_every_odd_record_is_written_as_in_the_golden_files() {
 /// Also for the script that asks the official schemas: what is left with every preset.
 #[test]
 fn ocsf_records_with_everything_taken_out_are_as_in_the_golden_file() {
-    let rules = RedactRules { presets: RedactPreset::ALL.to_vec(), key: Some(Secret::literal("the key of the golden file")), ..RedactRules::default() };
+    let rules = RedactRules {
+        presets: RedactPreset::ALL.to_vec(),
+        key: Some(Secret::literal("the key of the golden file")),
+        ..RedactRules::default()
+    };
     let redaction = Redaction::of(&RedactSettings::Rules(rules)).expect("a usable key");
     let settings = TransformSettings { redaction, ..TransformSettings::whole(Format::Ocsf, Provenance::On) };
     let mut text = String::new();
