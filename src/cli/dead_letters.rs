@@ -22,9 +22,9 @@ const LISTED_MAX: usize = 100;
 pub(super) enum Command {
     /// List them, oldest first
     List(ListOptions),
-    /// Show one event's dead letters whole, with what the receiver said and the event itself
+    /// Show one event's dead letters whole, with what the receiver said and the event itself, as Miro sent it
     Show(ShowOptions),
-    /// Write them out as JSON, one per line, with the original events
+    /// Write them out as JSON, one per line, with the original events: whatever the sink redacts is in them
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportOptions),
     /// Send them again, through the sink's filter and format as they are now. What is delivered leaves the store

@@ -19,12 +19,10 @@
 //! Where a message is too small, `msg` and the names of objects and teams give way; where that is too large, what remains is time, id,
 //! event name and stream. Either form has the SHA-256 of the original bytes in `fileHash`.
 
-use sha2::{Digest, Sha256};
-
 use super::{
     Extent, Mapped,
+    draft::Draft,
     mapping::{self, Class, What},
-    raw::push_hex,
     reading::Reading,
 };
 use crate::event::{Event, StreamKind};
@@ -47,8 +45,8 @@ impl Cef {
 
     /// Adds the event's record to `out`, and says whether its name was known.
     pub(super) fn write(&self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
-        let reading = Reading::of(self.stream, event);
-        let mapping = mapping::of(&reading);
+        let draft = Draft::of(self.stream, event, extent);
+        let (reading, mapping) = (&draft.reading, draft.mapping);
         let code = reading.code.as_deref().unwrap_or("unknown");
         // 1.0 is the version of this layout: Miro has none that it would tell.
         out.extend_from_slice(b"CEF:0|Miro|Miro|1.0|");
@@ -65,17 +63,17 @@ impl Cef {
             let outcome = if mapping.is_failure() { "failure" } else { "success" };
             extension.put("cat", Some(reading.category.as_deref().unwrap_or(reading.stream.as_str())));
             extension.put("outcome", (mapping.class == Class::Auth).then_some(outcome));
-            put_parties(&mut extension, mapping.what, &reading, extent);
+            put_parties(&mut extension, mapping.what, reading, extent);
         }
         match extent {
             Extent::Full => extension.put("msg", reading.details()),
             Extent::Reduced | Extent::Minimal => {
                 let mut hash = Vec::with_capacity(64);
-                push_hex(&Sha256::digest(&event.raw), &mut hash);
+                draft.push_hash(&mut hash);
                 extension.put("fileHash", Some(&String::from_utf8_lossy(&hash)));
             }
         }
-        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
+        draft.mapped()
     }
 }
 

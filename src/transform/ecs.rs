@@ -9,13 +9,12 @@
 //! Where a message is too small: `event.original` and `miro` give way to `event.hash`, the SHA-256 of the original bytes; where that is
 //! too large, what remains is time, id, dataset and hash.
 
-use sha2::{Digest, Sha256};
-
 use super::{
     Extent, Mapped,
-    mapping::{self, Class, Effect, Mapping, UNMAPPED, What},
+    draft::Draft,
+    mapping::{self, Class, Effect, Mapping, What},
     object::Object,
-    raw::{ProvenanceWriter, Wrapped, push_hex},
+    raw::ProvenanceWriter,
     reading::{Party, Reading},
 };
 use crate::{
@@ -43,33 +42,32 @@ impl Ecs {
 
     /// Adds the event's record to `out`, and says whether its name was known.
     pub(super) fn write(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
-        let reading = Reading::of(self.stream, event);
-        let mapping = if extent == Extent::Minimal { &UNMAPPED } else { mapping::of(&reading) };
+        let draft = Draft::of(self.stream, event, extent);
         Object::write(out, |record| {
-            record.text("@timestamp", Some(&reading.time.to_rfc3339_millis()));
+            record.text("@timestamp", Some(&draft.reading.time.to_rfc3339_millis()));
             record.object("ecs", |ecs| ecs.text("version", Some(VERSION)));
-            record.object("event", |fields| write_event(fields, event, &reading, mapping, extent));
+            record.object("event", |fields| write_event(fields, &draft));
             if extent != Extent::Minimal {
-                write_parties(record, mapping, &reading);
+                write_parties(record, draft.mapping, &draft.reading);
             }
             if extent == Extent::Full {
-                record.object("miro", |miro| write_leftovers(miro, event, &reading));
+                record.object("miro", |miro| write_leftovers(miro, &draft));
                 if let Some(provenance) = &mut self.provenance {
-                    let wrapped = if reading.members.0.is_empty() { Wrapped::Yes } else { Wrapped::No };
-                    record.written("_miro_siem", |out| provenance.write(event, wrapped, out));
+                    record.written("_miro_siem", |out| draft.push_provenance(provenance, out));
                 }
             }
         });
-        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
+        draft.mapped()
     }
 }
 
-fn write_event(fields: &mut Object<'_>, event: &Event, reading: &Reading<'_>, mapping: &Mapping, extent: Extent) {
+fn write_event(fields: &mut Object<'_>, draft: &Draft<'_>) {
+    let (reading, mapping) = (&draft.reading, draft.claimed());
     fields.text("kind", Some("event"));
     fields.text("id", Some(reading.id));
     fields.text("module", Some("miro"));
     fields.text("dataset", Some(&reading.dataset()));
-    if extent != Extent::Minimal {
+    if draft.extent != Extent::Minimal {
         fields.text("action", reading.code.as_deref());
         fields.text("provider", reading.feature.as_deref());
         fields.texts("category", categories(mapping).iter().copied());
@@ -78,15 +76,11 @@ fn write_event(fields: &mut Object<'_>, event: &Event, reading: &Reading<'_>, ma
             fields.text("outcome", Some(if mapping.is_failure() { "failure" } else { "success" }));
         }
         fields.integer("severity", mapping.severity as i64);
-        fields.text("created", Some(&event.collected_at.to_rfc3339_millis()));
+        fields.text("created", Some(&draft.event.collected_at.to_rfc3339_millis()));
     }
-    match extent {
-        Extent::Full => fields.text("original", std::str::from_utf8(&event.raw).ok()),
-        Extent::Reduced | Extent::Minimal => fields.written("hash", |out| {
-            out.push(b'"');
-            push_hex(&Sha256::digest(&event.raw), out);
-            out.push(b'"');
-        }),
+    match draft.extent {
+        Extent::Full => fields.text("original", draft.text()),
+        Extent::Reduced | Extent::Minimal => fields.written("hash", |out| draft.push_quoted_hash(out)),
     }
 }
 
@@ -154,13 +148,10 @@ fn write_named(out: &mut Object<'_>, party: &Party<'_>) {
     out.text("name", party.name.as_deref());
 }
 
-fn write_leftovers(miro: &mut Object<'_>, event: &Event, reading: &Reading<'_>) {
-    if std::str::from_utf8(&event.raw).is_err() {
-        miro.written("raw_hex", |out| {
-            out.push(b'"');
-            push_hex(&event.raw, out);
-            out.push(b'"');
-        });
+fn write_leftovers(miro: &mut Object<'_>, draft: &Draft<'_>) {
+    if draft.text().is_none() {
+        miro.written("raw_hex", |out| draft.push_raw_hex(out));
     }
+    let reading = &draft.reading;
     miro.object(reading.stream.as_str(), |own| reading.leftovers(PLACED).for_each(|(name, value)| own.json(name, value)));
 }

@@ -18,12 +18,10 @@
 //! Where a message is too small, `details`, `resource` and `teamName` give way; where that is too large, what remains is time, id and
 //! stream. Either form has the SHA-256 of the original bytes in `sha256`.
 
-use sha2::{Digest, Sha256};
-
 use super::{
     Extent, Mapped,
+    draft::Draft,
     mapping::{self, Class, Effect, Mapping, What},
-    raw::push_hex,
     reading::{Party, Reading},
 };
 use crate::event::{Event, StreamKind};
@@ -45,8 +43,8 @@ impl Leef {
 
     /// Adds the event's record to `out`, and says whether its name was known.
     pub(super) fn write(&self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
-        let reading = Reading::of(self.stream, event);
-        let mapping = mapping::of(&reading);
+        let draft = Draft::of(self.stream, event, extent);
+        let (reading, mapping) = (&draft.reading, draft.mapping);
         // 1.0 is the version of this layout: Miro has none that it would tell.
         out.extend_from_slice(b"LEEF:2.0|Miro|Miro|1.0|");
         let code = reading.code.as_deref().unwrap_or("unknown");
@@ -60,17 +58,17 @@ impl Leef {
         pairs.put("stream", Some(reading.stream.as_str()));
         if extent != Extent::Minimal {
             put_session(&mut pairs, mapping);
-            put_parties(&mut pairs, mapping, &reading, extent);
+            put_parties(&mut pairs, mapping, reading, extent);
         }
         match extent {
             Extent::Full => pairs.put("details", reading.details()),
             Extent::Reduced | Extent::Minimal => {
                 let mut hash = Vec::with_capacity(64);
-                push_hex(&Sha256::digest(&event.raw), &mut hash);
+                draft.push_hash(&mut hash);
                 pairs.put("sha256", Some(&String::from_utf8_lossy(&hash)));
             }
         }
-        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
+        draft.mapped()
     }
 }
 

@@ -330,7 +330,7 @@ pub(super) fn is_about_a_board(name: &str) -> bool {
 }
 
 /// The event's row. One without what its class requires (a user, a board) has none: its class would be a claim that nobody can check.
-pub(super) fn of<'a>(reading: &Reading<'_>) -> &'a Mapping {
+pub(super) fn of(reading: &Reading<'_>) -> &'static Mapping {
     let key = reading.key.as_deref().unwrap_or_default();
     let row = match reading.stream {
         StreamKind::Audit => AUDIT_BY_NAME.get(key).copied(),

@@ -21,6 +21,11 @@ impl<'a> Members<'a> {
         serde_json::from_slice(json).unwrap_or_default()
     }
 
+    /// The same, and nothing if it is something else.
+    pub(super) fn read(json: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
     /// The first member of that name.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, value)| *value)

@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub mod cef;
+mod draft;
 pub mod ecs;
 pub mod filter;
 pub mod leef;

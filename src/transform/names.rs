@@ -12,53 +12,36 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::members::Members;
 use crate::event::StreamKind;
 
 /// An event's names, the most telling one first; none where they cannot be read.
 pub(crate) fn of(kind: StreamKind, raw: &[u8]) -> Vec<Cow<'_, str>> {
-    serde_json::from_slice::<Head<'_>>(raw).map(|head| head.names(kind)).unwrap_or_default()
+    of_members(kind, &Members::of(raw))
 }
 
-/// The members that hold a name, whatever type they have.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head<'a> {
-    #[serde(borrow)]
-    event: Option<&'a RawValue>,
-    #[serde(borrow)]
-    action_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    item_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    event_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    log_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    surface: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ai_feature_name: Option<&'a RawValue>,
-}
-
-impl<'a> Head<'a> {
-    fn names(&self, kind: StreamKind) -> Vec<Cow<'a, str>> {
-        match kind {
-            StreamKind::Audit | StreamKind::Forwarder => text(self.event).into_iter().collect(),
-            StreamKind::Content => {
-                let action = text(self.action_type);
-                let both = action.as_ref().zip(text(self.item_type)).map(|(action, item)| Cow::Owned(format!("{item}.{action}")));
-                both.into_iter().chain(action).collect()
-            }
-            StreamKind::Ai => [self.event_type, self.log_type, self.surface, self.ai_feature_name].into_iter().filter_map(text).collect(),
-            StreamKind::Licenses => Vec::new(),
+/// The same, of an event that has been taken apart.
+pub(super) fn of_members<'a>(kind: StreamKind, members: &Members<'a>) -> Vec<Cow<'a, str>> {
+    let named = |names: &[&str]| names.iter().filter_map(|name| text(members, name)).collect();
+    match kind {
+        StreamKind::Audit | StreamKind::Forwarder => named(&["event"]),
+        StreamKind::Content => {
+            let action = text(members, "actionType");
+            let both = action.as_ref().zip(text(members, "itemType")).map(|(action, item)| Cow::Owned(format!("{item}.{action}")));
+            both.into_iter().chain(action).collect()
         }
+        StreamKind::Ai => named(&["eventType", "logType", "surface", "aiFeatureName"]),
+        StreamKind::Licenses => Vec::new(),
     }
 }
 
-/// A member's text, if it is one. `Cow<str>` on its own would always copy.
-fn text(member: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    let json = member?.get();
-    serde_json::from_str::<&str>(json).map(Cow::Borrowed).or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned)).ok()
+/// A member's text; none if it is something else, or stands twice: nobody can say which of two names counts.
+fn text<'a>(members: &Members<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let mut named = members.0.iter().filter(|(member, _)| member == name).map(|(_, value)| value.get());
+    match (named.next(), named.next()) {
+        (Some(json), None) => {
+            serde_json::from_str::<&str>(json).map(Cow::Borrowed).or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned)).ok()
+        }
+        _ => None,
+    }
 }

@@ -10,13 +10,12 @@
 //! Where a message is too small: `raw_data` and `unmapped` give way to `raw_data_hash` and `raw_data_size`, with
 //! `metadata.is_truncated`; where that is too large, what remains is a base event with id and time.
 
-use sha2::{Digest, Sha256};
-
 use super::{
     Extent, Mapped,
-    mapping::{self, Class, Mapping, UNMAPPED, What},
+    draft::Draft,
+    mapping::{self, Class, Mapping, What},
     object::Object,
-    raw::{ProvenanceWriter, Wrapped, push_hex},
+    raw::ProvenanceWriter,
     reading::{Party, Reading},
 };
 use crate::{
@@ -45,43 +44,38 @@ impl Ocsf {
 
     /// Adds the event's record to `out`, and says whether its name was known.
     pub(super) fn write(&mut self, event: &Event, extent: Extent, out: &mut Vec<u8>) -> Mapped {
-        let reading = Reading::of(self.stream, event);
-        let mapping = if extent == Extent::Minimal { &UNMAPPED } else { mapping::of(&reading) };
+        let draft = Draft::of(self.stream, event, extent);
+        let (reading, mapping) = (&draft.reading, draft.claimed());
         Object::write(out, |record| {
-            classification(record, mapping, &reading, extent);
-            record.object("metadata", |metadata| write_metadata(metadata, event, &reading, mapping, extent));
+            classification(record, mapping, reading, extent);
+            record.object("metadata", |metadata| write_metadata(metadata, event, reading, mapping, extent));
             if extent != Extent::Minimal {
-                write_origin(record, mapping, &reading);
-                write_subject(record, mapping.what, &reading);
+                write_origin(record, mapping, reading);
+                write_subject(record, mapping.what, reading);
             }
             match extent {
-                Extent::Full => self.write_rest(record, event, &reading, mapping),
-                Extent::Reduced | Extent::Minimal => write_hash(record, event),
+                Extent::Full => self.write_rest(record, &draft),
+                Extent::Reduced | Extent::Minimal => write_hash(record, &draft),
             }
         });
-        if mapping.class == Class::Base { Mapped::Unknown } else { Mapped::Known }
+        draft.mapped()
     }
 
-    fn write_rest(&mut self, record: &mut Object<'_>, event: &Event, reading: &Reading<'_>, mapping: &Mapping) {
-        let text = std::str::from_utf8(&event.raw).ok();
+    fn write_rest(&mut self, record: &mut Object<'_>, draft: &Draft<'_>) {
+        let (text, reading) = (draft.text(), &draft.reading);
         record.text("raw_data", text);
         record.object("unmapped", |unmapped| {
             if text.is_none() {
-                unmapped.written("raw_hex", |out| {
-                    out.push(b'"');
-                    push_hex(&event.raw, out);
-                    out.push(b'"');
-                });
+                unmapped.written("raw_hex", |out| draft.push_raw_hex(out));
             }
             for (name, value) in reading.leftovers(PLACED).filter(|(name, _)| *name != "raw_hex" && *name != "_miro_siem") {
                 unmapped.json(name, value);
             }
             if let Some(provenance) = &mut self.provenance {
-                let wrapped = if reading.members.0.is_empty() { Wrapped::Yes } else { Wrapped::No };
-                unmapped.written("_miro_siem", |out| provenance.write(event, wrapped, out));
+                unmapped.written("_miro_siem", |out| draft.push_provenance(provenance, out));
             }
         });
-        if let Some(label) = auth_label(mapping, reading) {
+        if let Some(label) = auth_label(draft.mapping, reading) {
             record.text("auth_protocol", Some(label));
             record.integer("auth_protocol_id", 99);
         }
@@ -281,11 +275,11 @@ fn write_entity(entity: &mut Object<'_>, what: What, reading: &Reading<'_>) {
     entity.integer("type_id", type_id);
 }
 
-fn write_hash(record: &mut Object<'_>, event: &Event) {
+fn write_hash(record: &mut Object<'_>, draft: &Draft<'_>) {
     record.written("raw_data_hash", |out| {
-        out.extend_from_slice(b"{\"algorithm\":\"SHA-256\",\"algorithm_id\":3,\"value\":\"");
-        push_hex(&Sha256::digest(&event.raw), out);
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(b"{\"algorithm\":\"SHA-256\",\"algorithm_id\":3,\"value\":");
+        draft.push_quoted_hash(out);
+        out.push(b'}');
     });
-    record.integer("raw_data_size", i64::try_from(event.raw.len()).unwrap_or(i64::MAX));
+    record.integer("raw_data_size", i64::try_from(draft.event.raw.len()).unwrap_or(i64::MAX));
 }

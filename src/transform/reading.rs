@@ -84,7 +84,7 @@ impl<'a> Reading<'a> {
         } else {
             Party::of(&members.inside("object"))
         };
-        let names = names::of(stream, &event.raw);
+        let names = names::of_members(stream, &members);
         Self {
             stream,
             id: event.id.as_str(),

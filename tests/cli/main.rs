@@ -8,7 +8,7 @@ mod dead_letters;
 
 use std::{collections::BTreeMap, fs, process::Command, process::Output};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser as _};
 use miro_siem::cli::Cli;
 
 /// The program, without any configuration or colour of the machine.
@@ -75,6 +75,23 @@ fn every_option_that_the_readme_names_exists() {
         for option in row.split(['[', ']', ' ']).filter_map(|word| word.strip_prefix("--")) {
             assert!(declared.get_arguments().any(|argument| argument.get_long() == Some(option)), "{row}: there is no --{option}");
         }
+    }
+}
+
+/// The lines of a page's shell blocks that call this program, and nothing that a shell would do to them.
+fn calls_of(page: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect::<Vec<_>>();
+    let lines = blocks.iter().flat_map(|block| block.lines()).filter(|line| line.starts_with("miro-siem "));
+    lines.map(|line| line.split(['#', '|']).next().unwrap_or_default().split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn every_command_of_the_privacy_page_is_one() {
+    let calls = calls_of("docs/privacy.md");
+    assert!(calls.len() >= 3, "{calls:?}");
+    for call in calls {
+        assert!(Cli::try_parse_from(&call).is_ok(), "{call:?}");
     }
 }
 

@@ -72,6 +72,30 @@ fn the_configurations_of_the_manifests_are_valid() {
     }
 }
 
+/// The blocks of a page that are of that language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+    text.split(&format!("```{language}\n")).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
+}
+
+#[test]
+fn the_configurations_of_the_readme_and_the_privacy_page_are_valid() {
+    let whole = blocks("docs/privacy.md", "toml");
+    assert_eq!(whole.len(), 1);
+    is_valid(Path::new("docs/privacy.toml"), &whole[0]);
+    let blocks = blocks("README.md", "toml");
+    assert!(blocks.len() >= 2, "{blocks:?}");
+    for block in blocks {
+        // A block that shows a sink only needs something to send.
+        let org = if block.contains("[orgs.") {
+            ""
+        } else {
+            "[orgs.acme]\ntoken = { file = \"/etc/miro-siem/miro.token\" }\n[orgs.acme.audit]\n"
+        };
+        is_valid(Path::new("README.toml"), &format!("{org}{block}"));
+    }
+}
+
 #[test]
 fn every_commented_key_of_the_default_configuration_is_valid_too() {
     // Of several ways to authenticate only one can be written: these are left out, in any table or in that one.

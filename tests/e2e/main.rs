@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the counts are part of what the tests show")]
 
 mod admin;
+mod ai;
 mod attest;
 mod backfill;
 mod cli;

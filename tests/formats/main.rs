@@ -7,9 +7,12 @@ use std::{
 };
 
 use miro_siem::{
-    config::settings::{Format, Provenance},
+    config::{
+        Secret,
+        settings::{Format, Provenance, RedactPreset, RedactRules, RedactSettings},
+    },
     event::{Event, EventId, OrgName, Origin, Position, StreamId, StreamKind, Timestamp, undecodable_id},
-    transform::{Formatter, Mapped},
+    transform::{Formatter, Mapped, Redaction, Transform, TransformSettings},
 };
 use miro_simulator::{SimConfig, Simulator, Stream};
 use serde_json::Value;
@@ -18,8 +21,13 @@ mod hostile;
 mod redacted;
 mod samples;
 
-const FORMATS: [(Format, &str); 4] =
-    [(Format::Ocsf, "ocsf.ndjson"), (Format::Ecs, "ecs.ndjson"), (Format::Cef, "cef.txt"), (Format::Leef, "leef.txt")];
+const FORMATS: [(Format, &str); 5] = [
+    (Format::Raw, "raw.ndjson"),
+    (Format::Ocsf, "ocsf.ndjson"),
+    (Format::Ecs, "ecs.ndjson"),
+    (Format::Cef, "cef.txt"),
+    (Format::Leef, "leef.txt"),
+];
 
 fn stream(kind: StreamKind) -> StreamId {
     StreamId::new(OrgName::new("acme"), kind)
@@ -50,6 +58,50 @@ fn every_family_and_every_odd_record_is_written_as_in_the_golden_files() {
         assert!(wrong.is_none(), "{file}: run with UPDATE_GOLDEN=1 and look at the difference: {wrong:?}");
         assert_eq!(text.lines().count(), expected.lines().count(), "{file}");
     }
+}
+
+/// Also for the script that asks the official schemas: what is left with every preset.
+#[test]
+fn ocsf_records_with_everything_taken_out_are_as_in_the_golden_file() {
+    let rules = RedactRules {
+        presets: RedactPreset::ALL.to_vec(),
+        key: Some(Secret::literal("the key of the golden file")),
+        ..RedactRules::default()
+    };
+    let redaction = Redaction::of(&RedactSettings::Rules(rules)).expect("a usable key");
+    let settings = TransformSettings { redaction, ..TransformSettings::whole(Format::Ocsf, Provenance::On) };
+    let mut text = String::new();
+    for (kind, event) in samples::all().into_iter().step_by(4) {
+        let mut out = Vec::new();
+        Transform::new(&settings, &stream(kind)).apply(&event, &mut out);
+        text.push_str(&format!("{}\n", String::from_utf8(out).expect("text")));
+    }
+    let path = golden("ocsf-redacted.ndjson");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).expect("the golden file can be written");
+    }
+    assert_eq!(std::fs::read_to_string(&path).expect("the golden file can be read"), text, "run with UPDATE_GOLDEN=1");
+}
+
+#[test]
+fn every_row_of_the_table_has_a_sample_that_is_mapped() {
+    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/transform/mapping.rs")).expect("the table can be read");
+    let table = table.split_once("const AUDIT: ").and_then(|(_, rest)| rest.split_once("\n};")).expect("the table is there").0;
+    // A row begins with its name, in quotes, and a number.
+    let words: Vec<&str> = table.split_whitespace().collect();
+    let rows: BTreeSet<&str> = words
+        .windows(2)
+        .filter(|pair| pair[1].parse::<u8>().is_ok())
+        .filter_map(|pair| pair[0].strip_prefix('"')?.strip_suffix('"'))
+        .collect();
+    assert!(rows.len() > 100, "{rows:?}");
+    let mapped: BTreeSet<String> = samples::all()
+        .into_iter()
+        .filter(|(kind, event)| *kind == StreamKind::Audit && write(Format::Ocsf, *kind, event).1 == Mapped::Known)
+        .filter_map(|(_, event)| serde_json::from_slice::<Value>(&event.raw).ok()?["event"].as_str().map(str::to_owned))
+        .collect();
+    let missing: Vec<&&str> = rows.iter().filter(|row| !mapped.contains(**row)).collect();
+    assert!(missing.is_empty(), "no sample of {missing:?}");
 }
 
 /// Also for the script that asks the official schemas: what syslog sends of an event that is too large.
@@ -158,4 +210,93 @@ fn ecs_types_are_allowed_for_their_categories() {
         }
         assert_eq!(texts("category").is_empty(), texts("type").is_empty());
     }
+}
+
+/// The fields that records have, with their types, from the ECS reference 8.11. What is Miro's own is under `miro`, what is ours under
+/// `_miro_siem`; both have names that the reference leaves to others.
+const ECS_FIELDS: [(&str, Field); 28] = [
+    ("@timestamp", Field::Date),
+    ("ecs.version", Field::Keyword),
+    ("event.kind", Field::Keyword),
+    ("event.id", Field::Keyword),
+    ("event.module", Field::Keyword),
+    ("event.dataset", Field::Keyword),
+    ("event.action", Field::Keyword),
+    ("event.provider", Field::Keyword),
+    ("event.category", Field::Keywords),
+    ("event.type", Field::Keywords),
+    ("event.outcome", Field::Keyword),
+    ("event.severity", Field::Long),
+    ("event.created", Field::Date),
+    ("event.original", Field::Keyword),
+    ("event.hash", Field::Keyword),
+    ("user.id", Field::Keyword),
+    ("user.full_name", Field::Keyword),
+    ("user.email", Field::Keyword),
+    ("user.target.id", Field::Keyword),
+    ("user.target.full_name", Field::Keyword),
+    ("user.target.email", Field::Keyword),
+    ("group.id", Field::Keyword),
+    ("group.name", Field::Keyword),
+    ("organization.id", Field::Keyword),
+    ("organization.name", Field::Keyword),
+    ("source.ip", Field::Ip),
+    ("related.ip", Field::Ips),
+    ("related.user", Field::Keywords),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Keyword,
+    Keywords,
+    Long,
+    Date,
+    Ip,
+    Ips,
+}
+
+impl Field {
+    fn takes(self, value: &Value) -> bool {
+        let text = value.as_str();
+        match self {
+            Self::Keyword => text.is_some_and(|text| !text.is_empty()),
+            Self::Long => value.is_i64(),
+            Self::Date => text.is_some_and(|text| Timestamp::parse(text).is_ok()),
+            Self::Ip => text.is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
+            Self::Keywords => value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(|one| Self::Keyword.takes(one))),
+            Self::Ips => value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(|one| Self::Ip.takes(one))),
+        }
+    }
+}
+
+/// Takes every field off the list that is found, and refuses one that is not on it or is of another type.
+fn check_ecs(path: &str, value: &Value, seen: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if inner != "miro" && inner != "_miro_siem" {
+                    check_ecs(&inner, value, seen);
+                }
+            }
+        }
+        _ => {
+            let field = ECS_FIELDS.iter().find(|(name, _)| *name == path).unwrap_or_else(|| panic!("{path} is no field of the reference"));
+            assert!(field.1.takes(value), "{path}: {value} is no {:?}", field.1);
+            seen.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_field_of_an_ecs_record_is_one_of_the_reference_and_of_its_type() {
+    let mut seen = BTreeSet::new();
+    for (kind, event) in samples::all() {
+        let record: Value = serde_json::from_str(&write(Format::Ecs, kind, &event).0).expect("JSON");
+        check_ecs("", &record, &mut seen);
+        let smaller = Formatter::new(Format::Ecs, Provenance::On, &stream(kind)).write_smaller(&event, 900);
+        smaller.iter().for_each(|record| check_ecs("", &serde_json::from_slice(record).expect("JSON"), &mut seen));
+    }
+    let never: Vec<&str> = ECS_FIELDS.iter().map(|(name, _)| *name).filter(|name| !seen.contains(*name)).collect();
+    assert!(never.is_empty(), "the list holds what is written and nothing else: {never:?}");
 }

@@ -141,6 +141,8 @@ fn odd() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
+    // The one row of the table that a month of the simulator may go without.
+    odd.push(r#"{"event":"block_deactivated_users_enabled","context":{"organization":{"id":"1"}}}"#.to_owned());
     odd.push(format!(r#"{{"event":"{}|\\=\n"}}"#, "n".repeat(1_500)));
     odd.push(format!(r#"{{"event":"x","details":{}1{}}}"#, "[".repeat(200), "]".repeat(200)));
     odd

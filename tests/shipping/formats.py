@@ -14,7 +14,7 @@ import jsonschema
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "tests/golden/formats"
-FILES = ["ocsf.ndjson", "ocsf-smaller.ndjson"]
+FILES = ["ocsf.ndjson", "ocsf-smaller.ndjson", "ocsf-redacted.ndjson"]
 OCSF = OcsfJsonSchemaEmbedded(get_ocsf_schema(version="1.8.0"))
 
 # (what is wrong, how it is made wrong)

@@ -82,7 +82,7 @@ fn what_could_take_without_bounds_is_refused() {
     wrong(&format!("{}late{}", "(".repeat(500), ")".repeat(500)), "line 1, column ");
     wrong(&format!("{}1 == 1", "1 + ".repeat(1_000)), "line 1, column ");
     wrong(&format!("event{} == 1", ".a".repeat(2_000)), "line 1, column ");
-    fine(&vec!["stream == 'x'"; 250].join(" || "));
+    fine(&vec!["org == 'x'"; 250].join(" || "));
 }
 
 #[test]

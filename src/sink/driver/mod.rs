@@ -1,10 +1,10 @@
 //! The driver: takes one stream's events to one sink, and gives every event exactly one outcome.
 //!
 //! ```text
-//! Supply ─► Feed: read, filter, format ─► Pending: one batch ─► delivery: send, judge, retry ─► settled
-//!   (journal, letters, a replay)                                      │
-//!                                         SinkState: pause, probe,    └─► dead letters
-//!                                         health (shared by a sink's lanes)
+//! Supply ─► Feed: read, transform ──────► Pending: one batch ─► delivery: send, judge, retry ─► settled
+//!   (journal, letters, a replay)                                       │
+//!                                          SinkState: pause, probe,    └─► dead letters
+//!                                          health (shared by a sink's lanes)
 //! ```
 //!
 //! # What it promises

@@ -8,7 +8,7 @@
 //!    `id`, `event`, `category`, `createdAt`, `createdBy`, `actionType`, `actionTime`, `itemType`, `actor`;
 //! 3. if it still does not fit, a minimal record: id, time, hash.
 //!
-//! What is kept keeps its bytes and its order. `_miro_siem.truncated` tells the SHA-256 and the length of the event's original bytes,
+//! What is kept keeps its bytes and its order. `_miro_siem.truncated` tells the SHA-256 and the length of the event's bytes as they were before,
 //! and the names of what was left out:
 //!
 //! ```json

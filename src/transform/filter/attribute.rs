@@ -32,9 +32,9 @@ pub(super) enum Found<'a> {
 
 impl Attribute {
     /// Looks for it in an event of a stream of that kind.
-    pub(super) fn of<'a>(self, kind: StreamKind, raw: &'a [u8], members: &Members<'a>) -> Found<'a> {
+    pub(super) fn of<'a>(self, kind: StreamKind, members: &Members<'a>) -> Found<'a> {
         match (self, kind) {
-            (Self::Event, _) => match names::of(kind, raw) {
+            (Self::Event, _) => match names::of_members(kind, members) {
                 names if names.is_empty() => Found::Unreadable,
                 names => Found::Texts(names),
             },
@@ -43,7 +43,7 @@ impl Attribute {
             (Self::Category, StreamKind::Ai) => texts(members, &["surface", "aiFeatureName"]),
             (Self::Actor, StreamKind::Audit) => inside(members, &["createdBy"], &["id", "email"]),
             (Self::Actor, StreamKind::Content | StreamKind::Ai) => inside(members, &["actor"], &["id", "email"]),
-            (Self::Board, StreamKind::Audit) => board_of_audit(kind, raw, members),
+            (Self::Board, StreamKind::Audit) => board_of_audit(kind, members),
             (Self::Board, StreamKind::Content) => texts(members, &["contentId"]),
             (Self::Board, StreamKind::Ai) => board_of_ai(members),
             (Self::Team, StreamKind::Audit) => inside(members, &["context", "team"], &["id", "name"]),
@@ -53,8 +53,8 @@ impl Attribute {
 }
 
 /// Audit logs do not say what kind of thing the object is: the event's name does.
-fn board_of_audit<'a>(kind: StreamKind, raw: &'a [u8], members: &Members<'a>) -> Found<'a> {
-    match names::of(kind, raw).first() {
+fn board_of_audit<'a>(kind: StreamKind, members: &Members<'a>) -> Found<'a> {
+    match names::of_members(kind, members).first() {
         Some(name) if mapping::is_about_a_board(name) => inside(members, &["object"], &["id", "name"]),
         Some(_) => Found::Nothing,
         None => Found::Unreadable,

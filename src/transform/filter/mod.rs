@@ -97,8 +97,8 @@ impl Filter {
             return Verdict::Taken;
         }
         if !self.lists.is_empty() {
-            let members = Members::of(&event.raw);
-            if !self.lists.iter().all(|lists| lists.take(&lists.attribute.of(self.kind, &event.raw, &members))) {
+            let Some(members) = Members::read(&event.raw) else { return Verdict::Taken };
+            if !self.lists.iter().all(|lists| lists.take(&lists.attribute.of(self.kind, &members))) {
                 return Verdict::LeftOut;
             }
         }

@@ -131,6 +131,7 @@ fn teams_are_asked_for_where_there_are_any() {
     let only = FilterSettings { include_teams: owned(&["Sales"]), ..FilterSettings::default() };
     check(&only, StreamKind::Audit, r#"{"context":{"team":null}}"#, false);
     check(&only, StreamKind::Audit, r#"{"context":[]}"#, true);
+    check(&only, StreamKind::Audit, r#"{"event":"x","\ud800":1}"#, true);
     check(&only, StreamKind::Content, r#"{"actionType":"create"}"#, true);
     check(&only, StreamKind::Ai, r#"{"logType":"request"}"#, true);
 }

@@ -111,3 +111,48 @@ pub(super) fn text_masked(preset: RedactPreset, kind: StreamKind) -> Option<&'st
 pub(super) fn pointer(text: &'static str) -> Option<Pointer> {
     Pointer::parse(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn list(pointers: &[&str]) -> String {
+        pointers.iter().map(|pointer| format!("`{pointer}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The table of docs/privacy.md, as the code has it.
+    fn table() -> String {
+        let mut table = String::new();
+        for preset in RedactPreset::ALL {
+            for kind in StreamKind::ALL {
+                let mut takes = Vec::new();
+                if let Some(closed) = closed(preset, kind) {
+                    let part = if closed.part.is_empty() { "the whole event".to_owned() } else { format!("`{}`", closed.part) };
+                    takes.push(format!("{part}, but for numbers, `true`, `false` and {}", list(closed.kept)));
+                }
+                let replaced = replaced(preset, kind);
+                if !replaced.is_empty() {
+                    takes.push(list(replaced));
+                }
+                if let Some(place) = text_masked(preset, kind) {
+                    takes.push(format!("`{place}` as a whole where it is a text that is no JSON"));
+                }
+                if !takes.is_empty() {
+                    let _ = writeln!(table, "| `{}` | `{kind}` | {} |", preset.as_str(), takes.join("; "));
+                }
+            }
+        }
+        table
+    }
+
+    #[test]
+    fn the_privacy_page_lists_what_the_presets_take() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/privacy.md");
+        let written = std::fs::read_to_string(path).expect("docs/privacy.md can be read");
+        let is_row = |line: &&str| RedactPreset::ALL.iter().any(|preset| line.starts_with(&format!("| `{}` |", preset.as_str())));
+        let rows: String = written.lines().filter(is_row).map(|line| format!("{line}\n")).collect();
+        assert_eq!(rows, table(), "docs/privacy.md is stale; its rows should be those on the right");
+    }
+}
