@@ -8,7 +8,7 @@ use super::Secret;
 pub use super::rules::{AiPrompts, FilterSettings, REDACT_KEY_BYTES_MIN, RedactPreset, RedactRules, RedactSettings};
 use crate::event::{OrgName, SinkName, StreamKind, Timestamp};
 
-pub use stores::{NatsCredential, NatsSettings, NatsTls};
+pub use stores::{NatsCredential, NatsSettings, NatsTls, S3Addressing, S3Credential, S3Settings};
 
 mod stores;
 
@@ -241,6 +241,8 @@ pub enum SinkKindSettings {
     Elasticsearch(ElasticsearchSettings),
     /// `nats`
     Nats(NatsSettings),
+    /// `s3`
+    S3(S3Settings),
 }
 
 impl SinkKindSettings {
@@ -256,6 +258,7 @@ impl SinkKindSettings {
             Self::HttpWebhook(_) => "http",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Nats(_) => "nats",
+            Self::S3(_) => "s3",
         }
     }
 }

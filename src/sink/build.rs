@@ -13,6 +13,7 @@ use super::{
     http,
     http_webhook::{self, HttpWebhookSink},
     nats::{self, NatsSink},
+    s3::{self, S3Sink},
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
     sumo::{self, SumoSink},
@@ -139,6 +140,12 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
                 .map_err(|source| BuildError::Tls { sink: sink_name(), source })?;
             let connecting = settings.timeout;
             (Arc::new(sink), http_defaults(nats::DEFAULT_BATCH_EVENTS, nats::DEFAULT_BATCH_BYTES, connecting, Provenance::On))
+        }
+        SinkKindSettings::S3(s3) => {
+            let sink = S3Sink::new(s3.clone(), &connection(settings)).map_err(http)?;
+            // Several objects, and a look before each where one may be there.
+            let more_requests = settings.timeout * 2;
+            (Arc::new(sink), http_defaults(s3::DEFAULT_BATCH_EVENTS, s3::DEFAULT_BATCH_BYTES, more_requests, Provenance::On))
         }
         SinkKindSettings::Syslog(syslog) => {
             let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)

@@ -28,6 +28,7 @@ mod names;
 pub mod nats;
 pub(crate) mod ndjson;
 mod receiver_id;
+pub mod s3;
 pub mod splunk_hec;
 pub mod stdout;
 pub mod sumo;

@@ -103,6 +103,7 @@ const WORDS: &[&str] = &[
     "http",
     "elasticsearch",
     "nats",
+    "s3",
     "raw",
     "ocsf",
     "audit",

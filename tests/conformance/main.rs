@@ -53,6 +53,7 @@ sinks! {
     http: crate::subjects::http_webhook::start,
     elasticsearch: crate::subjects::elasticsearch::start,
     nats: crate::subjects::nats::start,
+    s3: crate::subjects::s3::start,
     syslog_tcp: crate::subjects::syslog::tcp,
     syslog_udp: crate::subjects::syslog::udp,
     file: crate::subjects::file::start,

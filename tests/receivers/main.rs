@@ -6,6 +6,7 @@ mod elasticsearch;
 mod http_webhook;
 mod nats;
 mod real;
+mod s3;
 mod splunk_ack;
 mod splunk_answers;
 mod splunk_hec;

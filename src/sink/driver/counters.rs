@@ -61,7 +61,8 @@ impl Counters {
             tally: Default::default(),
         };
         // An outcome that has not happened yet is a zero, not an absent series: alerts need it.
-        let Self { delivered, filtered, dead_lettered, filter_errors, unmapped, possible_duplicates, without_outcome, tally: _ } = &counters;
+        let Self { delivered, filtered, dead_lettered, filter_errors, unmapped, possible_duplicates, without_outcome, tally: _ } =
+            &counters;
         for counter in [delivered, filtered, dead_lettered, filter_errors, unmapped, possible_duplicates, without_outcome] {
             counter.increment(0);
         }

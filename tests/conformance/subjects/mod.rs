@@ -5,6 +5,7 @@ pub(crate) mod elasticsearch;
 pub(crate) mod file;
 pub(crate) mod http_webhook;
 pub(crate) mod nats;
+pub(crate) mod s3;
 pub(crate) mod splunk_hec;
 pub(crate) mod stdout;
 pub(crate) mod sumo;
