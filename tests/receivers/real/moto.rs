@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use miro_siem::{
+    config::settings::TlsSettings,
+    sink::http::{Connection, Http},
+};
 use serde_json::Value;
 
 const MISSING: &str = "moto is needed for this test and did not start: run `scripts/test test`, or set MIRO_SIEM_TEST_PYTHON to a Python \
@@ -117,7 +121,8 @@ impl Moto {
 }
 
 fn client() -> reqwest::Client {
-    miro_siem::net::local_client(Duration::from_secs(30)).expect("a client")
+    let connection = Connection { timeout: Duration::from_secs(30), tls: TlsSettings::default() };
+    Http::direct(&connection).expect("a client").client().clone()
 }
 
 async fn text(url: &str) -> String {
