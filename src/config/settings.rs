@@ -8,7 +8,7 @@ use super::Secret;
 pub use super::rules::{AiPrompts, FilterSettings, REDACT_KEY_BYTES_MIN, RedactPreset, RedactRules, RedactSettings};
 use crate::event::{OrgName, SinkName, StreamKind, Timestamp};
 
-pub use stores::{NatsCredential, NatsSettings, NatsTls};
+pub use stores::{NatsCredential, NatsSettings, NatsTls, S3Addressing, S3Credential, S3Settings};
 
 mod stores;
 
@@ -245,6 +245,8 @@ pub enum SinkKindSettings {
     Nats(NatsSettings),
     /// `otlp`
     Otlp(OtlpSettings),
+    /// `s3`
+    S3(S3Settings),
 }
 
 impl SinkKindSettings {
@@ -261,6 +263,7 @@ impl SinkKindSettings {
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Nats(_) => "nats",
             Self::Otlp(_) => "otlp",
+            Self::S3(_) => "s3",
         }
     }
 }

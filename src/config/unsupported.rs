@@ -2,7 +2,7 @@
 //! and calling it unknown another: it is refused by name. To switch something on, take it out of here and declare it.
 
 /// Values of a sink's `type`.
-pub(super) const SINK_TYPES: &[&str] = &["kafka", "s3"];
+pub(super) const SINK_TYPES: &[&str] = &["kafka"];
 
 /// Streams.
 pub(super) const STREAMS: &[&str] = &["licenses"];

@@ -8,7 +8,8 @@ use super::{
     problem::Problem,
     secret::SecretError,
     settings::{
-        AuthSettings, AzureCredential, HttpCredential, NatsCredential, REDACT_KEY_BYTES_MIN, RedactSettings, SinkKindSettings, TlsSettings,
+        AuthSettings, AzureCredential, HttpCredential, NatsCredential, REDACT_KEY_BYTES_MIN, RedactSettings, S3Credential,
+        SinkKindSettings, TlsSettings,
     },
 };
 use crate::net;
@@ -95,6 +96,13 @@ impl Look<'_> {
                     self.credential(&key, &otlp.credential);
                 }
                 SinkKindSettings::Elasticsearch(elastic) => self.credential(&key, &elastic.credential),
+                SinkKindSettings::S3(s3) => match &s3.credential {
+                    S3Credential::Keys { secret_access_key, session_token, .. } => {
+                        self.secret(&key("secret_access_key"), secret_access_key);
+                        session_token.iter().for_each(|token| self.secret(&key("session_token"), token));
+                    }
+                    S3Credential::Environment | S3Credential::WebIdentity { .. } => {}
+                },
                 SinkKindSettings::Nats(nats) => match &nats.credential {
                     NatsCredential::None => {}
                     NatsCredential::Password { password, .. } => self.secret(&key("password"), password),

@@ -14,6 +14,7 @@ use super::{
     http_webhook::{self, HttpWebhookSink},
     nats::{self, NatsSink},
     otlp::{self, OtlpSink},
+    s3::{self, S3Sink},
     splunk_hec::{self, SplunkHecSink},
     stdout::StdoutSink,
     sumo::{self, SumoSink},
@@ -144,6 +145,12 @@ pub fn build(settings: &SinkSettings) -> Result<Built, BuildError> {
         SinkKindSettings::Otlp(otlp) => {
             let sink = OtlpSink::new(otlp.clone(), &connection(settings), settings.provenance).map_err(http)?;
             (Arc::new(sink), http_defaults(otlp::DEFAULT_BATCH_EVENTS, otlp::DEFAULT_BATCH_BYTES, Duration::ZERO, Provenance::Off))
+        }
+        SinkKindSettings::S3(s3) => {
+            let sink = S3Sink::new(s3.clone(), &connection(settings)).map_err(http)?;
+            // Several objects, and a look before each where one may be there.
+            let more_requests = settings.timeout * 2;
+            (Arc::new(sink), http_defaults(s3::DEFAULT_BATCH_EVENTS, s3::DEFAULT_BATCH_BYTES, more_requests, Provenance::On))
         }
         SinkKindSettings::Syslog(syslog) => {
             let sink = SyslogSink::new(syslog, &settings.tls, settings.provenance)

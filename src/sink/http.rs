@@ -211,7 +211,8 @@ pub struct NoAnswer {
 }
 
 impl NoAnswer {
-    fn of(error: &reqwest::Error) -> Self {
+    /// What became of a request without an answer.
+    pub(crate) fn of(error: &reqwest::Error) -> Self {
         Self { fault: TransportFault::of(error), detail: net::describe(error) }
     }
 
@@ -242,6 +243,11 @@ impl NoAnswer {
 pub struct Receiver(String);
 
 impl Receiver {
+    /// One that is known by its name alone.
+    pub fn named(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+
     /// `Splunk HEC at splunk.example.com:8088`.
     pub fn new(what: &str, url: &Url) -> Self {
         let host = url.host_str().unwrap_or("an unnamed host");

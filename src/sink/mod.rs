@@ -30,6 +30,7 @@ pub(crate) mod ndjson;
 pub mod otlp;
 mod patience;
 mod receiver_id;
+pub mod s3;
 pub mod splunk_hec;
 pub mod stdout;
 pub mod sumo;

@@ -55,7 +55,7 @@ fn is_valid(path: &Path, text: &str) {
 fn every_file_of_the_examples_is_valid_and_raises_no_warning() {
     let mut files = Vec::new();
     files_below(&root().join("config"), &mut files);
-    for kind in ["stdout", "file", "splunk_hec", "azure_monitor", "sumo", "syslog", "http", "elasticsearch", "nats", "otlp"] {
+    for kind in ["stdout", "file", "splunk_hec", "azure_monitor", "sumo", "syslog", "http", "elasticsearch", "nats", "otlp", "s3"] {
         let example = root().join(format!("config/sinks/{kind}.toml"));
         assert!(files.contains(&example), "{} is missing", example.display());
     }
@@ -99,7 +99,8 @@ fn the_configurations_of_the_readme_and_the_privacy_page_are_valid() {
 #[test]
 fn every_commented_key_of_the_default_configuration_is_valid_too() {
     // Of several ways to authenticate only one can be written: these are left out, in any table or in that one.
-    let alternatives = ["oauth", "managed_identity", "workload_identity", "bearer_token", "api_key", "nats.token", "nkey", "credentials"];
+    let alternatives =
+        ["oauth", "managed_identity", "workload_identity", "bearer_token", "api_key", "nats.token", "nkey", "credentials", "web_identity"];
     let mut table = String::new();
     let uncommented: Vec<String> = reference::default_toml()
         .lines()
@@ -116,6 +117,6 @@ fn every_commented_key_of_the_default_configuration_is_valid_too() {
         .collect();
     let text = uncommented.join("\n");
     let loaded = load_toml(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
-    assert_eq!(loaded.settings.sinks.len(), 10);
+    assert_eq!(loaded.settings.sinks.len(), 11);
     assert_eq!(loaded.settings.orgs[0].streams.len(), 3);
 }

@@ -80,20 +80,20 @@ fn types_of_sinks_are_named_and_typos_recognised() {
     check_sink(
         "path = '/x'",
         &[
-            "sinks.s.type: is missing; it needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\" or \"otlp\": type = \"splunk_hec\"",
+            "sinks.s.type: is missing; it needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\", \"otlp\" or \"s3\": type = \"splunk_hec\"",
         ],
     );
     check_sink(
         "type = 'splunk-hec'\nanything = 1",
         &[
-            "sinks.s.type: needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\" or \"otlp\"; found \"splunk-hec\": did you mean \"splunk_hec\"?",
+            "sinks.s.type: needs \"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\", \"otlp\" or \"s3\"; found \"splunk-hec\": did you mean \"splunk_hec\"?",
         ],
     );
 }
 
 #[test]
 fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
-    for kind in ["kafka", "s3"] {
+    for kind in ["kafka"] {
         check_sink(
             &format!("type = '{kind}'\nanything = 1"),
             &[&format!("sinks.s.type: the sink type {kind:?} is not supported by this version yet")],

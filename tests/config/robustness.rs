@@ -104,6 +104,7 @@ const WORDS: &[&str] = &[
     "elasticsearch",
     "nats",
     "otlp",
+    "s3",
     "raw",
     "ocsf",
     "audit",

@@ -24,7 +24,8 @@ fn everywhere() -> String {
          [sinks.f]\ntype = 'elasticsearch'\nurl = 'https://x'\nusername = 'u'\npassword = '{SECRET}'\n\
          [sinks.n1]\ntype = 'nats'\nservers = ['tls://x']\nusername = 'u'\npassword = '{SECRET}'\n\
          [sinks.n2]\ntype = 'nats'\nservers = ['tls://x']\ntoken = '{SECRET}'\n\
-         [sinks.n3]\ntype = 'nats'\nservers = ['tls://x']\nnkey = '{SECRET}'\n"
+         [sinks.n3]\ntype = 'nats'\nservers = ['tls://x']\nnkey = '{SECRET}'\n\
+         [sinks.o]\ntype = 's3'\nbucket = 'logs'\naccess_key_id = 'a'\nsecret_access_key = '{SECRET}'\nsession_token = '{SECRET}'\n"
     )
 }
 
@@ -71,6 +72,7 @@ fn problems_show_no_secret_whatever_is_wrong() {
     sink(&format!("type = 'http'\nurl = 'https://x'\nbearer_token = '{SECRET}'\nusername = 'u'\npassword = '{SECRET}'"));
     sink(&format!("type = 'elasticsearch'\nurl = 'https://user:{SECRET}@x'\napi_key = '{SECRET}'\npassword = '{SECRET}'"));
     sink(&format!("type = 'syslog'\naddress = 'tls://user:{SECRET}@siem'"));
+    sink(&format!("type = 's3'\nbucket = 'logs'\nsecret_access_key = '{SECRET}'\nsession_token = ['{SECRET}']\nweb_identity = '{SECRET}'"));
     sink(&format!("type = 'nats'\nservers = ['tls://user:{SECRET}@x', 'tls://x/{SECRET}']\ntoken = '{SECRET}'\nnkey = ['{SECRET}']"));
     hides("c.toml", &format!("[orgs.a]\nid = '{SECRET}!'\napi_url = 'https://{SECRET}@x'"));
 }

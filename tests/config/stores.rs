@@ -1,6 +1,10 @@
 //! Sinks that are message brokers and object stores: their defaults, and what does not go together.
 
-use miro_siem::config::settings::{NatsCredential, NatsSettings, NatsTls, SinkKindSettings};
+use std::time::Duration;
+
+use miro_siem::config::settings::{
+    Compression, NatsCredential, NatsSettings, NatsTls, S3Addressing, S3Credential, S3Settings, SinkKindSettings,
+};
 
 use super::{ORG, check_sink, loaded};
 
@@ -78,5 +82,72 @@ fn a_subject_has_no_wildcards_and_only_known_placeholders() {
     check_sink(
         "type = 'nats'\nservers = ['tls://x']\ninbox_prefix = '{org}'",
         &["sinks.s.inbox_prefix: needs to be without placeholders; found \"{org}\""],
+    );
+}
+
+fn s3(toml: &str) -> S3Settings {
+    let loaded = loaded(&format!("{ORG}[sinks.s]\ntype = 's3'\n{toml}"));
+    match loaded.settings.sinks[0].kind.clone() {
+        SinkKindSettings::S3(s3) => s3,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_bucket_is_enough_for_s3() {
+    let plain = s3("bucket = 'acme-logs'");
+    assert_eq!((plain.bucket.as_str(), plain.prefix.as_str()), ("acme-logs", "miro/{org}/{stream}/date=%Y-%m-%d/"));
+    assert_eq!((plain.compression, plain.addressing), (Compression::Zstd, S3Addressing::VirtualHost));
+    assert!(matches!(plain.credential, S3Credential::Environment));
+    assert_eq!(s3("bucket = 'acme.logs'").addressing, S3Addressing::Path);
+    assert_eq!(s3("bucket = 'acme-logs'\nendpoint = 'https://minio:9000'").addressing, S3Addressing::Path);
+    assert_eq!(s3("bucket = 'acme-logs'\nendpoint = 'https://x'\npath_style = false").addressing, S3Addressing::VirtualHost);
+    assert_eq!(s3("bucket = 'acme-logs'\nprefix = ''").prefix, "");
+}
+
+#[test]
+fn an_object_waits_longer_to_fill_than_a_request() {
+    let flush = |toml: &str| loaded(&format!("{ORG}[sinks.s]\n{toml}")).settings.sinks[0].flush_interval;
+    assert_eq!(flush("type = 's3'\nbucket = 'acme-logs'"), Duration::from_secs(60));
+    assert_eq!(flush("type = 's3'\nbucket = 'acme-logs'\nflush_interval = '5m'"), Duration::from_secs(300));
+    assert_eq!(flush("type = 'stdout'"), Duration::from_secs(1));
+}
+
+#[test]
+fn a_credential_of_s3_is_whole_and_one() {
+    assert!(matches!(s3("bucket = 'logs'\naccess_key_id = 'a'\nsecret_access_key = 'b'").credential, S3Credential::Keys { .. }));
+    let identity = "web_identity = { role_arn = 'arn:aws:iam::1:role/r', token_file = '/t' }";
+    assert!(matches!(s3(&format!("bucket = 'logs'\n{identity}")).credential, S3Credential::WebIdentity { .. }));
+    let check = |toml: &str, problem: &str| check_sink(&format!("type = 's3'\nbucket = 'logs'\n{toml}"), &[&format!("sinks.s.{problem}")]);
+    check("access_key_id = 'a'", "secret_access_key: is missing; `access_key_id` needs it");
+    check("secret_access_key = 'b'", "access_key_id: is missing; `secret_access_key` needs it");
+    check("session_token = 'c'", "access_key_id: is missing; `session_token` needs it and `secret_access_key`");
+    let both = format!("access_key_id = 'a'\nsecret_access_key = 'b'\n{identity}");
+    check(&both, "web_identity: stands beside `access_key_id`; one of the two is meant");
+    check(
+        "web_identity = { token_file = '/t' }",
+        "web_identity.role_arn: is missing; it needs a text: role_arn = \"arn:aws:iam::123456789012:role/miro-siem\"",
+    );
+}
+
+#[test]
+fn buckets_and_prefixes_are_names_that_s3_takes() {
+    let check = |toml: &str, problem: &str| check_sink(&format!("type = 's3'\n{toml}"), &[&format!("sinks.s.{problem}")]);
+    let meant = "bucket: needs a bucket's name: 3 to 63 lower-case letters, digits, `-` and `.`; found";
+    check("bucket = 'Logs'", &format!("{meant} \"Logs\""));
+    check("bucket = 'a/b'", &format!("{meant} \"a/b\""));
+    check("bucket = '-logs'", &format!("{meant} \"-logs\""));
+    check("bucket = 's3://logs'", &format!("{meant} \"s3://logs\": write the name without s3://"));
+    let check = |prefix: &str, problem: &str| check(&format!("bucket = 'logs'\nprefix = '{prefix}'"), &format!("prefix: {problem}"));
+    let meant = "needs the beginning of a key, with {org}, {stream} and the event's date as %Y-%m-%d where they are wanted; found";
+    check("a b", &format!("{meant} \"a b\""));
+    check("/logs", &format!("{meant} \"/logs\": it begins with `/`, or a part of it is empty, `.` or `..`"));
+    check("a//b", &format!("{meant} \"a//b\": it begins with `/`, or a part of it is empty, `.` or `..`"));
+    check("a/../b", &format!("{meant} \"a/../b\": it begins with `/`, or a part of it is empty, `.` or `..`"));
+    check("{board}/", &format!("{meant} \"{{board}}/\": only {{org}} and {{stream}} can stand in braces"));
+    check("%!/", &format!("{meant} \"%!/\": a `%` in it is followed by no specifier of strftime"));
+    check_sink(
+        "type = 's3'\nbucket = 'logs'\nstorage_class = 'standard'",
+        &["sinks.s.storage_class: needs to be capital letters, digits and `_`; found a text"],
     );
 }

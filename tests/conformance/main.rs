@@ -58,6 +58,7 @@ sinks! {
     otlp: crate::subjects::otlp::protobuf,
     otlp_json: crate::subjects::otlp::json,
     syslog_relp: crate::subjects::relp::start,
+    s3: crate::subjects::s3::start,
     syslog_tcp: crate::subjects::syslog::tcp,
     syslog_udp: crate::subjects::syslog::udp,
     file: crate::subjects::file::start,

@@ -8,6 +8,7 @@ mod http_webhook;
 mod nats;
 mod otlp;
 mod real;
+mod s3;
 mod splunk_ack;
 mod splunk_answers;
 mod splunk_hec;

@@ -25,6 +25,7 @@ mod http;
 mod nats;
 mod otlp;
 mod redact;
+mod s3;
 mod splunk_hec;
 mod sumo;
 mod syslog;
@@ -57,7 +58,7 @@ pub(super) enum Connects {
 }
 
 /// Every type of this version.
-pub(super) const TYPES: [&SinkType; 10] = [
+pub(super) const TYPES: [&SinkType; 11] = [
     &STDOUT,
     &file::TYPE,
     &splunk_hec::TYPE,
@@ -68,6 +69,7 @@ pub(super) const TYPES: [&SinkType; 10] = [
     &elasticsearch::TYPE,
     &nats::TYPE,
     &otlp::TYPE,
+    &s3::TYPE,
 ];
 
 const STDOUT: SinkType = SinkType {
@@ -83,8 +85,7 @@ const STDOUT: SinkType = SinkType {
 struct TypeName(&'static SinkType);
 
 impl FromText for TypeName {
-    const MEANT: &'static str =
-        "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\" or \"otlp\"";
+    const MEANT: &'static str = "\"stdout\", \"file\", \"splunk_hec\", \"azure_monitor\", \"sumo\", \"syslog\", \"http\", \"elasticsearch\", \"nats\", \"otlp\" or \"s3\"";
 
     fn from_text(text: &str) -> Result<Self, Unfit> {
         if unsupported::SINK_TYPES.contains(&text) {
@@ -136,8 +137,9 @@ const BATCH_BYTES_MAX: Key<ByteSize, Optional> = Key::optional(
     "How large the records that are sent at once may be, before compression.",
 )
 .limited("from 1KiB to 100MiB", |size| (1 << 10..=100 << 20).contains(&size.0));
-const FLUSH_INTERVAL: Key<Duration, Defaulted> = Key::defaulted("flush_interval", "1s", "How long a batch may wait to fill.")
-    .limited("at most 10m", |wait| *wait <= Duration::from_secs(600));
+const FLUSH_INTERVAL: Key<Duration, Optional> =
+    Key::optional("flush_interval", "\"1s\"", "1s; 60s for s3, where each batch is an object", "How long a batch may wait to fill.")
+        .limited("at most 10m", |wait| *wait <= Duration::from_secs(600));
 const TIMEOUT: Key<Duration, Defaulted> = Key::defaulted("timeout", "30s", "How long one delivery may take.")
     .limited("from 100ms to 10m", |timeout| (Duration::from_millis(100)..=Duration::from_secs(600)).contains(timeout));
 const RETRY_INITIAL: Key<Duration, Defaulted> = Key::defaulted(
@@ -219,7 +221,7 @@ fn common(
     let own = forwarder_events?.then_some(StreamKind::Forwarder);
     let (provenance, start) = (provenance?.unwrap_or(kind.provenance), start?);
     let (batch_events_max, batch_bytes_max) = (events_max?, bytes_max?.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX)));
-    let (flush_interval, timeout, (retry_initial, retry_max), tls) = (flush?, timeout?, waits?, tls?);
+    let (flush_interval, timeout, (retry_initial, retry_max), tls) = (flush?.unwrap_or(usual_flush(kind)), timeout?, waits?, tls?);
     Ok(move |name, kind| SinkSettings {
         name,
         kind,
@@ -237,6 +239,11 @@ fn common(
         retry_max,
         tls,
     })
+}
+
+/// How long a batch may wait to fill where the configuration does not say.
+fn usual_flush(kind: &SinkType) -> Duration {
+    Duration::from_secs(if kind.name == s3::TYPE.name { 60 } else { 1 })
 }
 
 /// Each kind once, in the order in which they are shown.

@@ -42,7 +42,7 @@ use template::Template;
 use writer::{AppendError, Left, Packing, Style, Writers};
 
 mod recover;
-mod template;
+pub(in crate::sink) mod template;
 mod writer;
 
 /// Why a file sink could not be made.

@@ -1,4 +1,4 @@
-//! The `path` of a file sink: text with `{org}`, `{stream}` and strftime's `%` specifiers in it.
+//! The `path` of a file sink, or the `prefix` of an object's key: text with `{org}`, `{stream}` and strftime's `%` specifiers in it.
 
 use std::{
     fmt::Write as _,
@@ -29,7 +29,7 @@ pub enum TemplateError {
 
 /// A parsed `path`.
 #[derive(Clone, Debug)]
-pub(super) struct Template {
+pub(in crate::sink) struct Template {
     parts: Vec<Part>,
     granularity: Granularity,
 }
@@ -53,7 +53,16 @@ enum Granularity {
 }
 
 impl Template {
+    /// The path of a file.
     pub(super) fn parse(path: &str) -> Result<Self, TemplateError> {
+        if path.is_empty() || path.ends_with('/') {
+            return Err(TemplateError::NoFile);
+        }
+        Self::prefix(path)
+    }
+
+    /// What a name begins with; it may be empty or end in a directory.
+    pub(in crate::sink) fn prefix(path: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = path;
         while let Some(open) = rest.find('{') {
@@ -68,14 +77,11 @@ impl Template {
             rest = after;
         }
         push_dated(rest, &mut parts)?;
-        if path.is_empty() || path.ends_with('/') {
-            return Err(TemplateError::NoFile);
-        }
         Ok(Self { granularity: granularity(path), parts })
     }
 
     /// The path for an event of that stream and time.
-    pub(super) fn path(&self, stream: &StreamId, time: Timestamp) -> PathBuf {
+    pub(in crate::sink) fn path(&self, stream: &StreamId, time: Timestamp) -> PathBuf {
         let mut path = String::new();
         for part in &self.parts {
             match part {
@@ -92,7 +98,7 @@ impl Template {
     }
 
     /// Events of one stream with the same value go to the same path: saves making the path for each of them.
-    pub(super) fn period(&self, time: Timestamp) -> i64 {
+    pub(in crate::sink) fn period(&self, time: Timestamp) -> i64 {
         const MICROS_PER_MINUTE: i64 = 60_000_000;
         let micros = time.as_micros();
         match self.granularity {

@@ -8,6 +8,7 @@ pub(crate) mod http_webhook;
 pub(crate) mod nats;
 pub(crate) mod otlp;
 pub(crate) mod relp;
+pub(crate) mod s3;
 pub(crate) mod splunk_hec;
 pub(crate) mod stdout;
 pub(crate) mod sumo;

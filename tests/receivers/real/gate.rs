@@ -19,6 +19,10 @@ pub(crate) enum Mode {
     CutReply(&'static str),
     /// What is sent from a request on that holds the text does not arrive, until the gate is open.
     HoldRequests(&'static str),
+    /// The next request that holds the first text does not arrive either: the second one is its answer.
+    AnswerOnce(&'static str, String),
+    /// The same for every such request, until the gate is open.
+    Answer(&'static str, String),
 }
 
 /// A port that leads to another one.
@@ -50,23 +54,39 @@ async fn pass(mut client: TcpStream, receiver: SocketAddr, mode: watch::Sender<M
     let (from_client, to_client) = client.split();
     let (from_receiver, to_receiver) = receiver.split();
     // When either side ends, so does the other.
-    tokio::select! {
-        () = requests(from_client, to_receiver, &mode) => {}
-        () = replies(from_receiver, to_client, &mode) => {}
+    let answer = tokio::select! {
+        answer = requests(from_client, to_receiver, &mode) => answer,
+        () = replies(from_receiver, to_client, &mode) => None,
+    };
+    if let Some(answer) = answer
+        && client.write_all(answer.as_bytes()).await.is_ok()
+        && client.shutdown().await.is_ok()
+    {
+        // Unread bytes would reset the connection, and the answer with it.
+        let mut rest = vec![0; 64 * 1024];
+        while let Ok(1..) = client.read(&mut rest).await {}
     }
 }
 
-async fn requests(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mode: &watch::Sender<Mode>) {
+/// Passes requests on until they end, or until one is not to arrive: then with its answer.
+async fn requests(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mode: &watch::Sender<Mode>) -> Option<String> {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
-        let is_held = matches!(&*mode.borrow(), Mode::HoldRequests(text) if holds(&piece[..read], text));
-        if is_held && mode.subscribe().wait_for(|mode| *mode == Mode::Open).await.is_err() {
-            return;
+        let now = mode.borrow().clone();
+        match now {
+            Mode::HoldRequests(text) if holds(&piece[..read], text) => {
+                mode.subscribe().wait_for(|mode| *mode == Mode::Open).await.ok()?;
+            }
+            Mode::AnswerOnce(text, answer) if holds(&piece[..read], text) => {
+                mode.send_replace(Mode::Open);
+                return Some(answer);
+            }
+            Mode::Answer(text, answer) if holds(&piece[..read], text) => return Some(answer),
+            _ => {}
         }
-        if to.write_all(&piece[..read]).await.is_err() {
-            return;
-        }
+        to.write_all(&piece[..read]).await.ok()?;
     }
+    None
 }
 
 async fn replies(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mode: &watch::Sender<Mode>) {

@@ -10,6 +10,7 @@ use std::{
 
 #[allow(dead_code, reason = "for the conformance suite, which has this folder too")]
 pub(crate) mod gate;
+pub(crate) mod moto;
 pub(crate) mod nats;
 pub(crate) mod nats_operator;
 
