@@ -1,7 +1,7 @@
-//! A state directory as version 1 writes it, kept in the repository: every later version has to open it.
+//! State directories as each version writes them, kept in the repository: every later version has to open them. Version 1 has no tallies.
 //!
-//! `MIRO_SIEM_WRITE_GOLDEN=1 cargo test --test journal golden` writes it anew. That is right only before a version is released; after
-//! that a new version gets a directory of its own beside the old ones.
+//! `MIRO_SIEM_WRITE_GOLDEN=1 cargo test --test journal golden` writes the newest anew. That is right only before a version is released;
+//! after that a new version gets a directory of its own beside the old ones.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,29 @@ use miro_siem::{
     journal::{Backlog, CoverageChange, Journal, disk::DiskJournal},
 };
 
-use crate::support::{audit, begin, copy_dir, event, ids, minute, minutes, options, page, raw, read_all, segments, sink, stream, tuning};
+use crate::support::{
+    assert_counted, audit, begin, copy_dir, counted, event, ids, minute, minutes, options, page, raw, read_all, segments, sink, stream,
+    tallies, tuning,
+};
 
-fn golden() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-v1")
+fn golden(version: u32) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/journal-v{version}"))
 }
 
-/// Everything that version 1 can store: all kinds of records, several segments, a seal, acknowledgements, ids, small state.
+/// The version that this program writes.
+const NEWEST: u32 = 2;
+
+fn copy_of(version: u32) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    copy_dir(&golden(version), dir.path());
+    dir
+}
+
+fn reopened(dir: &std::path::Path) -> DiskJournal {
+    DiskJournal::open_tuned(options(dir), tuning(600)).expect("opens")
+}
+
+/// Everything that a version can store: all kinds of records, several segments, a seal, acknowledgements, ids, small state.
 async fn write(dir: &std::path::Path) {
     let journal = DiskJournal::open_tuned(options(dir), tuning(600)).expect("opens");
     let content = stream(StreamKind::Content);
@@ -65,33 +81,64 @@ async fn check(journal: &DiskJournal) {
     assert_eq!((again.fresh, again.head), (vec![false, false], Position(26)));
 }
 
-#[tokio::test]
-async fn the_golden_state_of_version_1_opens_with_its_content() {
-    if std::env::var_os("MIRO_SIEM_WRITE_GOLDEN").is_some() {
-        let fresh = tempfile::tempdir().expect("a directory");
-        write(fresh.path()).await;
-        if golden().exists() {
-            std::fs::remove_dir_all(golden()).expect("removes");
-        }
-        copy_dir(fresh.path(), &golden());
-        println!("wrote {}", golden().display());
-    }
-    let dir = tempfile::tempdir().expect("a directory");
-    copy_dir(&golden(), dir.path());
+async fn opens_with_its_content(version: u32) {
+    let dir = copy_of(version);
     assert!(segments(dir.path()).len() > 2, "it has several segments");
-    let journal = DiskJournal::open_tuned(options(dir.path()), tuning(600)).expect("opens");
-    check(&journal).await;
-    drop(journal);
+    check(&reopened(dir.path())).await;
     std::fs::remove_dir_all(dir.path().join("checkpoints")).expect("removes");
-    let journal = DiskJournal::open_tuned(options(dir.path()), tuning(600)).expect("opens");
+    let journal = reopened(dir.path());
     assert_eq!(journal.acked(&sink("splunk"), &audit()), Some(Position(9)), "the snapshot in the log has it too");
     check(&journal).await;
 }
 
 #[tokio::test]
+async fn the_golden_state_of_version_1_opens_with_its_content() {
+    opens_with_its_content(1).await;
+}
+
+#[tokio::test]
+async fn the_golden_state_of_version_2_opens_with_its_content_and_its_tallies() {
+    if std::env::var_os("MIRO_SIEM_WRITE_GOLDEN").is_some() {
+        let fresh = tempfile::tempdir().expect("a directory");
+        write(fresh.path()).await;
+        if golden(NEWEST).exists() {
+            std::fs::remove_dir_all(golden(NEWEST)).expect("removes");
+        }
+        copy_dir(fresh.path(), &golden(NEWEST));
+        println!("wrote {}", golden(NEWEST).display());
+    }
+    opens_with_its_content(2).await;
+    let dir = copy_of(2);
+    let journal = reopened(dir.path());
+    let truth = counted((0..6).flat_map(|number| (0..4).map(move |n| (format!("{number}#{n}"), number * 40))));
+    assert_counted(&tallies(&journal, &audit()).await, &truth);
+    let content = tallies(&journal, &stream(StreamKind::Content)).await;
+    let told: Vec<_> = content.rows.iter().map(|row| (row.tally.collected, row.tally.late, row.tally.backfilled, row.exact)).collect();
+    assert_eq!((told, content.unsure), (vec![(1, 1, 0, true), (1, 0, 1, true)], vec![]));
+}
+
+#[tokio::test]
+async fn a_state_from_before_tallies_gains_them_and_says_that_what_it_had_is_not_certain() {
+    let dir = copy_of(1);
+    assert!(!dir.path().join("tallies").exists());
+    let journal = reopened(dir.path());
+    let range = CoverageChange::Add(minutes(310, 600));
+    journal.commit(page(&audit(), vec![event("new", 500), event("too near", 320)], range)).await.expect("commits");
+    let crashed = tempfile::tempdir().expect("a directory");
+    copy_dir(dir.path(), crashed.path());
+    for journal in [&journal, &reopened(crashed.path())] {
+        let told = tallies(journal, &audit()).await;
+        // Covered up to minute 310, and an event may lie a little behind that.
+        assert_eq!(told.unsure.iter().map(|range| range.to()).collect::<Vec<_>>(), [minute(7 * 60)]);
+        let (new, earlier) = told.rows.split_last().expect("there are some");
+        assert!(new.exact && new.tally.collected == 1, "{new:?}");
+        assert!(!earlier.is_empty() && earlier.iter().all(|row| !row.exact), "{earlier:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_of_a_newer_version_is_refused_and_left_alone() {
-    let dir = tempfile::tempdir().expect("a directory");
-    copy_dir(&golden(), dir.path());
+    let dir = copy_of(1);
     let newest = segments(dir.path()).pop().expect("there is one");
     let mut bytes = std::fs::read(&newest).expect("reads");
     // The version is the fifth byte of a record, and the header's checksum are its last four of 72.

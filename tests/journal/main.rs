@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod golden;
 mod model;
+mod moved;
 mod power;
 mod support;
 mod tallies;

@@ -457,9 +457,7 @@ impl World {
             let ids: Vec<u16> = self.model.counted.iter().filter(gone).map(|(_, id)| *id).collect();
             let slots = counted(ids.iter().map(|id| (id.to_string(), minute_of(*id))));
             self.model.open.extend(slots.into_keys().map(|slot| (stream.clone(), slot)));
-            for id in ids {
-                self.model.counted.remove(&(stream.clone(), id));
-            }
+            self.model.counted.retain(|key| key.0 != stream || !ids.contains(&key.1));
         }
     }
 

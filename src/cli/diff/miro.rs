@@ -1,14 +1,14 @@
 //! Asks Miro for the ids of hours again, only to name them. Nothing that comes is stored or delivered.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 
-use super::compare::Lacking;
+use super::{super::report, compare::Lacking};
 use crate::{
     clock::Clock,
     config::Settings,
@@ -35,16 +35,17 @@ pub(super) async fn name(settings: &Settings, stream: &StreamId, lacking: &mut [
     let maker = FingerprintMaker::new(stream);
     for hour in hours {
         let begins = Timestamp::parse(&hour).context("failed to understand the report")?;
-        let Some(window) = TimeRange::new(begins, begins.plus(HOUR)) else { continue };
-        let mut cursor = None;
-        for _ in 0..PAGES_MAX {
+        let Some(window) = TimeRange::new(begins, begins.plus(HOUR).min(Clock::system().now())) else { continue };
+        let (mut cursor, mut followed) = (None, HashSet::new());
+        while !wanted.is_empty() {
             let page = page(&*pages, PageRequest { window, cursor: cursor.as_ref(), limit, priority: Priority::Backfill }).await?;
             for event in &page.events {
                 if let Some(at) = wanted.remove(&maker.id(event.id.as_bytes())) {
                     lacking[at].id = Some(event.id.to_string());
                 }
             }
-            cursor = page.next;
+            // A cursor that comes again goes in circles: there is nothing more to be had.
+            cursor = page.next.filter(|next| followed.len() < PAGES_MAX && followed.insert(next.clone()));
             if cursor.is_none() {
                 break;
             }
@@ -70,7 +71,11 @@ async fn page(pages: &dyn Pages, request: PageRequest<'_>) -> anyhow::Result<Pag
         }
         match pages.page(request).await {
             Ok(page) => return Ok(page),
-            Err(error) => tokio::time::sleep(pause(&error, &mut wait).ok_or(error)?).await,
+            Err(error) => {
+                let Some(pause) = pause(&error, &mut wait) else { return Err(error.into()) };
+                report(&format!("Miro is asked again in {} s: {error}", pause.as_secs()));
+                tokio::time::sleep(pause).await;
+            }
         }
     }
     Ok(pages.page(request).await?)

@@ -220,7 +220,7 @@ impl Writer {
 
 /// Miro keeps its logs for a year at most, as far as is documented; where collection has not said what it needs, a hole that is older
 /// cannot be filled.
-pub(super) const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+const HOLE_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 struct Prepared {
     entry: Option<Entry>,

@@ -75,14 +75,14 @@ fn repaired(head: &[u8], rest: &[u8]) -> Vec<u8> {
     let (facts, others) = rest.split_at(rest.len().min(usize::from(head[1])));
     let (id_bytes, body) = others.split_at(others.len().min(usize::from(head[2])));
     // A body that a compressor has made, unless the input wants to be its own.
-    let body = if head[3] % 2 == 0 { body.to_vec() } else { zstd::bulk::compress(body, 1).unwrap_or_default() };
+    let body = if head[3].is_multiple_of(2) { body.to_vec() } else { zstd::bulk::compress(body, 1).unwrap_or_default() };
     let crc = crc32fast::hash;
     let header = Header {
         kind: kinds[usize::from(head[0]) % kinds.len()],
         facts_len: super::codec::length(facts.len()),
         ids_len: super::codec::length(id_bytes.len()),
         body_len: super::codec::length(body.len()),
-        raw_len: if head[3] % 2 == 0 { u32::from(head[4]) << 8 } else { super::codec::length(others.len() - id_bytes.len()) },
+        raw_len: if head[3].is_multiple_of(2) { u32::from(head[4]) << 8 } else { super::codec::length(others.len() - id_bytes.len()) },
         sequence: 1,
         first_position: 1,
         collected_at: 0,

@@ -13,7 +13,6 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::{
     Tuning,
-    commit::HOLE_AGE_MAX,
     damage::Loss,
     examine::remember_ids,
     ledger::Ledger,
@@ -79,7 +78,6 @@ pub struct Inspection {
     ledger: Ledger,
     segments: Vec<SegmentName>,
     parts: Mutex<(Seen, TallyStore)>,
-    ids_reach: Duration,
     _lock: Option<Lock>,
 }
 
@@ -107,7 +105,7 @@ impl Inspection {
         count(&survey, &mut store, &recount, had_ids)?;
         let segments = survey.found.iter().map(|found| found.segment.name).collect();
         let ledger = survey.ledger;
-        Ok(Self { ledger, segments, parts: Mutex::new((seen, store)), ids_reach, _lock: lock, paths })
+        Ok(Self { ledger, segments, parts: Mutex::new((seen, store)), _lock: lock, paths })
     }
 
     fn parts(&self) -> MutexGuard<'_, (Seen, TallyStore)> {
@@ -121,12 +119,14 @@ impl Proof for Inspection {
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamProof>, JournalError>> {
-        let proof = |(stream, coverage): (&StreamId, &crate::coverage::Coverage)| StreamProof {
-            stream: stream.clone(),
-            ids_from: Seen::kept_from(coverage.watermark().max(coverage.newest().minus(HOLE_AGE_MAX)).minus(self.ids_reach)),
-            coverage: coverage.clone(),
-        };
-        let proofs = self.ledger.coverage.iter().map(proof).collect();
+        let mut proofs = Vec::new();
+        for (stream, coverage) in &self.ledger.coverage {
+            let ids_from = match self.parts().0.kept_from(stream, None) {
+                Ok(kept) => kept.unwrap_or(coverage.newest()),
+                Err(error) => return Box::pin(ready(Err(failed("list the known ids in", &self.paths.seen)(error)))),
+            };
+            proofs.push(StreamProof { stream: stream.clone(), coverage: coverage.clone(), ids_from });
+        }
         Box::pin(ready(Ok(proofs)))
     }
 

@@ -5,11 +5,10 @@ use tracing::{info, warn};
 use super::{
     lock::failed,
     page::Bucket,
-    seen::Seen,
     writer::{Reply, Writer},
 };
 use crate::{
-    event::{StreamId, TimeRange, Timestamp},
+    event::{StreamId, TimeRange},
     journal::{
         JournalError,
         proof::{KnownIds, StreamProof, Tallies},
@@ -27,7 +26,7 @@ pub(super) enum Question {
 impl Writer {
     pub(super) fn prove(&mut self, question: Question) {
         match question {
-            Question::Streams { reply } => drop(reply.send(Ok(self.proofs()))),
+            Question::Streams { reply } => drop(reply.send(self.proofs())),
             Question::Tallies { stream, range, reply } => {
                 let tallies = self.tallies.query(&stream, range).map_err(failed("read the tallies in", &self.log.paths.tallies));
                 let _ = reply.send(tallies);
@@ -39,15 +38,15 @@ impl Writer {
         }
     }
 
-    fn proofs(&self) -> Vec<StreamProof> {
+    fn proofs(&self) -> Result<Vec<StreamProof>, JournalError> {
         let streams: Vec<StreamId> = self.shared.view().ledger.coverage.keys().cloned().collect();
-        let needed = self.needed_ids(streams.into_iter());
-        let view = self.shared.view();
-        let proof = |(stream, from): (StreamId, Timestamp)| {
-            let coverage = view.ledger.coverage.get(&stream)?.clone();
-            Some(StreamProof { ids_from: Seen::kept_from(from), stream, coverage })
-        };
-        needed.into_iter().filter_map(proof).collect()
+        let mut proofs = Vec::new();
+        for (stream, needed) in self.needed_ids(streams.into_iter()) {
+            let kept = self.seen.kept_from(&stream, Some(needed)).map_err(failed("list the known ids in", &self.log.paths.seen))?;
+            let Some(coverage) = self.shared.view().ledger.coverage.get(&stream).cloned() else { continue };
+            proofs.push(StreamProof { ids_from: kept.unwrap_or(needed), stream, coverage });
+        }
+        Ok(proofs)
     }
 
     /// Ids that were read from their files must be as many as the events that were counted. A doubt is written down before the page

@@ -215,10 +215,12 @@ impl Seen {
         Ok(ids)
     }
 
-    /// From when on ids are there where those from `needed` on are kept: from the beginning of that day.
-    pub(super) fn kept_from(needed: Timestamp) -> Timestamp {
-        let day = Bucket::of(Some(needed), needed).day();
-        Timestamp::from_millis(i64::from(day) * 86_400_000)
+    /// The first instant from which on all ids are there, where they are kept from `needed` on: days go as a whole, and what is gone
+    /// already does not come back.
+    pub(super) fn kept_from(&self, stream: &StreamId, needed: Option<Timestamp>) -> io::Result<Option<Timestamp>> {
+        let begins = |day: i32| Timestamp::from_millis(i64::from(day) * 86_400_000);
+        let oldest = days(&self.stream_dir(stream))?.iter().filter_map(|path| day_of(path)).min().map(begins);
+        Ok(oldest.max(needed.map(|needed| begins(Bucket::of(Some(needed), needed).day()))))
     }
 
     fn intern(&mut self, stream: &StreamId) -> Arc<StreamId> {
