@@ -159,3 +159,20 @@ async fn every_documented_route_is_there_and_asks_what_the_page_says() {
     }
     assert!(count >= 13, "{count} routes are documented");
 }
+
+#[test]
+fn every_route_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/admin.md")).expect("the page is there");
+    let mut count = 0;
+    for file in std::fs::read_dir(root.join("src/admin")).expect("the module is there") {
+        let path = file.expect("an entry").path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for route in text.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            count += 1;
+            let row = format!(" {}` |", route.replace("{id}", "ID"));
+            assert!(page.contains(&row), "{route} of {} is not in docs/admin.md", path.display());
+        }
+    }
+    assert!(count >= 12, "{count} routes were found");
+}
