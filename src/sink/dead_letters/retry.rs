@@ -208,7 +208,7 @@ impl Supply for FromLetters {
     }
 
     fn care(&self, position: Position) -> Care {
-        let letter = Self::place(position).checked_sub(1).and_then(|place| self.letters.get(place));
+        let letter = self.count(position).checked_sub(1).and_then(|place| self.letters.get(place));
         if letter.is_some_and(|letter| letter.reason == Reason::MaybeRejected) { Care::Alone } else { Care::Usual }
     }
 
