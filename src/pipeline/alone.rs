@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     RunError,
     assembly::{self, Shared},
-    redeliver::{self, Redeliver},
+    redeliver::{self, Delivery, Redeliver},
     run::{open_journal, sink_states},
 };
 use crate::{clock::Clock, config::Settings, health::Health, journal::Journal, metrics::Metrics, sink::driver::SinkState};
@@ -34,7 +34,8 @@ impl Alone {
         let routes = assembly::routes(&streams, &sinks);
         let states = sink_states(settings, &sinks, &shared)?;
         let stop = CancellationToken::new();
-        let redeliver = redeliver::assemble(settings, &streams, (&sinks, &routes, &states), &journal, &shared, stop.clone());
+        let delivery = Delivery { sinks: &sinks, routes: &routes, states: &states };
+        let redeliver = redeliver::assemble(settings, &streams, &delivery, &journal, &shared, stop.clone());
         redeliver.remember();
         Ok(Self { redeliver, journal, sinks: states, stop })
     }

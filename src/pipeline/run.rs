@@ -11,7 +11,7 @@ use super::{
     AssemblyError, Observer, ReadySink, Stop,
     assembly::{self, Collected, Shared},
     backfills::Engine,
-    redeliver::{self, Redeliver},
+    redeliver::{self, Delivery, Redeliver},
     routes,
     supervise::{Supervision, supervise},
     tail::{Tail, followable},
@@ -151,7 +151,8 @@ pub async fn start(parts: Parts, stop: Stop) -> Result<Running, RunError> {
     // A stop at once is a drain as well: a task that it ends has not failed.
     let shutdown = Shutdown { drain: stop.stopping().child_token(), stop: stop.stopping() };
     let states = sink_states(&settings, &sinks, &shared)?;
-    let redeliver = redeliver::assemble(&settings, &streams, (&sinks, &routes, &states), &journal, &shared, stop.draining());
+    let delivery = Delivery { sinks: &sinks, routes: &routes, states: &states };
+    let redeliver = redeliver::assemble(&settings, &streams, &delivery, &journal, &shared, stop.draining());
     let drivers = spawn_drivers(&states, &sinks, &routes, &journal, &shared, &shutdown);
     let streams_len = streams.len();
     let forwarders = assembly::forwarders(&settings, &routes, &journal, &shared);

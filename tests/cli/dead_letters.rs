@@ -146,3 +146,43 @@ fn where_nothing_was_ever_refused_there_are_none() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"no dead letters\n"[..]));
     assert!(!state.exists(), "looking makes nothing");
 }
+
+#[tokio::test]
+async fn dropping_needs_a_selection_and_a_yes_and_says_what_it_dropped() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = world(dir.path()).await;
+    let drop_with =
+        |args: &[&str]| command().args(["dead-letters", "drop"]).args(args).args(["--config", &config]).output().expect("it runs");
+    assert_eq!(drop_with(&["--yes"]).status.code(), Some(2), "all of them are never meant by an oversight");
+    let unasked = drop_with(&["--sink", "old"]);
+    let said = String::from_utf8_lossy(&unasked.stderr).into_owned();
+    assert_eq!(unasked.status.code(), Some(2));
+    assert!(said.contains("1 dead letters would be lost") && said.contains("--yes"), "{said}");
+    assert_eq!(lines(&config, &["list", "--json"]).len(), 3);
+
+    let dropped = drop_with(&["--sink", "old", "--yes", "--json"]);
+    let log = String::from_utf8_lossy(&dropped.stderr).into_owned();
+    assert_eq!((dropped.status.code(), &dropped.stdout[..]), (Some(0), &b"{\"dropped\":1}\n"[..]), "{log}");
+    assert!(log.contains("thrown away on request") && log.contains("\"one\""), "{log}");
+    let left: Vec<_> = lines(&config, &["list", "--json"]).iter().map(|line| line["sink"].clone()).collect();
+    assert_eq!(left, ["splunk", "splunk"]);
+    assert_eq!(drop_with(&["two", "--yes"]).status.code(), Some(0));
+    assert_eq!(lines(&config, &["list", "--json"]).len(), 1);
+    assert_eq!(drop_with(&["--all", "--yes"]).status.code(), Some(0));
+    assert!(lines(&config, &["list", "--json"]).is_empty());
+}
+
+#[tokio::test]
+async fn without_a_daemon_letters_are_sent_again_by_the_command_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = world(dir.path()).await;
+    let output = command().args(["dead-letters", "retry", "--sink", "splunk", "--config", &config]).output().expect("it runs");
+    let (out, said) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(out.contains("{\"id\": \"one\", \"n\": 12345678901234567890"), "the sink got the original bytes: {out}");
+    assert!(out.contains("2 letters: 2 delivered, 0 refused"), "{out}");
+    let left: Vec<_> = lines(&config, &["list", "--json"]).iter().map(|line| line["sink"].clone()).collect();
+    assert_eq!(left, ["old"]);
+    let unconfigured = command().args(["dead-letters", "retry", "--sink", "old", "--config", &config]).output().expect("it runs");
+    assert_eq!(unconfigured.status.code(), Some(2), "there is nobody to send it to: {}", String::from_utf8_lossy(&unconfigured.stderr));
+}

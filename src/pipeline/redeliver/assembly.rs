@@ -26,24 +26,33 @@ pub(in super::super) fn new_sinks(settings: &Settings, routes: &[(SinkName, Vec<
     settings.sinks.iter().filter_map(new_sink).collect()
 }
 
+/// The sinks of a pipeline, each with what it takes and with its state, in one order.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Delivery<'a> {
+    pub(in super::super) sinks: &'a [ReadySink],
+    pub(in super::super) routes: &'a [(SinkName, Vec<StreamId>)],
+    pub(in super::super) states: &'a [Arc<SinkState>],
+}
+
 /// What can be sent again, from where and to whom.
 pub(in super::super) fn assemble(
     settings: &Settings,
     streams: &[Collected],
-    (sinks, routes, states): (&[ReadySink], &[(SinkName, Vec<StreamId>)], &[Arc<SinkState>]),
+    delivery: &Delivery<'_>,
     journal: &Arc<dyn Journal>,
     shared: &Shared,
     stop: CancellationToken,
 ) -> Redeliver {
-    let target = |((sink, (_, streams)), state): ((&ReadySink, &(SinkName, Vec<StreamId>)), &Arc<SinkState>)| {
+    let all = delivery.sinks.iter().zip(delivery.routes).zip(delivery.states);
+    let targets = all.map(|((sink, (_, streams)), state)| {
         (sink.name.clone(), Target { state: state.clone(), transform: sink.built.transform.clone(), streams: streams.clone() })
-    };
+    });
     let origin = |one: &Collected| {
         let origin = Origin { pages: one.pages.clone(), page_size: one.settings.page_size, retention: one.settings.retention };
         (one.stream.clone(), origin)
     };
     Redeliver::new(RedeliverParts {
-        targets: sinks.iter().zip(routes).zip(states).map(target).collect(),
+        targets: targets.collect(),
         origins: streams.iter().map(origin).collect(),
         journal: journal.clone(),
         clock: shared.clock.clone(),

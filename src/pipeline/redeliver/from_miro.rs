@@ -29,6 +29,8 @@ const THROTTLE_MAX: Duration = Duration::from_secs(900);
 const PAGE_SIZE_SAFE: u32 = 100;
 /// A window of more pages is not a listing but a loop.
 const PAGES_MAX: usize = 100_000;
+/// Empty pages in a row that are followed, as collection does.
+const EMPTY_PAGES_MAX: u32 = 3;
 
 /// Lists ranges page by page.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ struct Walk {
     /// The newest time of the page before: what is older has been listed, where the listing is in order of time.
     listed: Option<Timestamp>,
     is_in_order: bool,
+    /// Pages in a row without an event.
+    empty_pages: u32,
+    /// The newest page.
+    held: Vec<RawEvent>,
     /// Events that did not fit into the last chunk.
     left: VecDeque<RawEvent>,
     position: Position,
@@ -62,18 +68,7 @@ struct Walk {
 
 impl FromMiro {
     pub(super) fn new(source: Source, ranges: Vec<TimeRange>, clock: Clock, after: Position) -> Self {
-        let walk = Walk {
-            windows: ranges.into_iter().flat_map(windows).collect(),
-            cursor: None,
-            seen: HashSet::new(),
-            page_size: source.page_size,
-            listed: None,
-            is_in_order: true,
-            left: VecDeque::new(),
-            position: after,
-            reached: VecDeque::new(),
-            settled: None,
-        };
+        let walk = Walk::new(ranges, source.page_size, after);
         let head = watch::Sender::new(Position(u64::MAX));
         Self { source, clock, after, walk: Mutex::new(walk), turn: tokio::sync::Mutex::default(), head }
     }
@@ -87,7 +82,7 @@ impl FromMiro {
         let mut walk = self.walk();
         while let Some(&(position, time)) = walk.reached.front().filter(|(position, _)| *position <= up_to) {
             debug_assert!(position <= up_to);
-            walk.settled = Some(time);
+            walk.settled = walk.settled.max(Some(time));
             walk.reached.pop_front();
         }
         walk.settled
@@ -114,6 +109,28 @@ impl FromMiro {
     }
 }
 
+/// With each of those events settled, in their order: up to when everything is. The next ones may be older than it.
+fn reached_with_each(events: &[RawEvent], before: Position, known_to: Timestamp, begin: Timestamp) -> Vec<(Position, Timestamp)> {
+    let mut least = known_to;
+    let mut reached = Vec::with_capacity(events.len() + 1);
+    for (index, event) in events.iter().enumerate().rev() {
+        reached.push((Position(before.0 + index as u64 + 1), least));
+        least = least.min(event.time.unwrap_or(begin));
+    }
+    // Without any event what was before it stands for it.
+    if events.is_empty() {
+        reached.push((before, least));
+    }
+    reached.reverse();
+    reached
+}
+
+/// The oldest and the newest time.
+fn span(events: &[RawEvent]) -> (Option<Timestamp>, Option<Timestamp>) {
+    let times = || events.iter().filter_map(|event| event.time);
+    (times().min(), times().max())
+}
+
 /// Parts that a cursor lives through.
 fn windows(range: TimeRange) -> Vec<TimeRange> {
     let mut parts = Vec::new();
@@ -127,29 +144,61 @@ fn windows(range: TimeRange) -> Vec<TimeRange> {
 }
 
 impl Walk {
-    fn take(&mut self, page: Page) {
-        let newest = page.events.iter().filter_map(|event| event.time).max();
-        let oldest = page.events.iter().filter_map(|event| event.time).min();
-        self.is_in_order &= oldest.zip(self.listed).is_none_or(|(oldest, listed)| oldest >= listed);
-        let done = if self.is_in_order { self.listed } else { None };
-        self.listed = newest.max(self.listed);
-        self.left.extend(page.events);
-        let window = self.windows.front().copied();
-        let next = page.next.filter(|cursor| self.seen.len() < PAGES_MAX && self.seen.insert(cursor.clone()));
-        let reached = if next.is_none() { window.map(|window| window.to()) } else { done };
-        // It holds once the events that are left now are settled; one page later than it could, which costs nothing.
-        let position = Position(self.position.0 + self.left.len() as u64);
-        self.reached.extend(reached.map(|time| (position, time)));
-        self.cursor = next;
-        if self.cursor.is_none() {
-            self.windows.pop_front();
-            self.begin_window();
+    fn new(ranges: Vec<TimeRange>, page_size: u32, position: Position) -> Self {
+        Self {
+            windows: ranges.into_iter().flat_map(windows).collect(),
+            cursor: None,
+            seen: HashSet::new(),
+            page_size,
+            listed: None,
+            is_in_order: true,
+            empty_pages: 0,
+            held: Vec::new(),
+            left: VecDeque::new(),
+            position,
+            reached: VecDeque::new(),
+            settled: None,
         }
     }
 
+    /// Takes a page in. It is held until the next one shows whether the listing went on from there: only then is it known up to where a
+    /// stop in its middle would leave nothing behind.
+    fn take(&mut self, page: Page) {
+        let Some(window) = self.windows.front().copied() else { return };
+        let (oldest, newest) = span(&page.events);
+        self.empty_pages = if page.events.is_empty() { self.empty_pages + 1 } else { 0 };
+        let goes_on = self.seen.len() < PAGES_MAX && self.empty_pages <= EMPTY_PAGES_MAX;
+        let next = page.next.filter(|cursor| goes_on && self.seen.insert(cursor.clone()));
+        self.is_in_order &= oldest.zip(self.listed).is_none_or(|(oldest, listed)| oldest >= listed);
+        let held = std::mem::replace(&mut self.held, page.events);
+        if next.is_some() {
+            let known_to = if self.is_in_order { self.listed.unwrap_or(window.from()) } else { window.from() };
+            self.release(held, known_to, window.from());
+            self.listed = newest.max(self.listed);
+        } else {
+            // The window is known to its end.
+            let undated = self.held.iter().any(|event| event.time.is_none());
+            let rest = if undated { window.from() } else { oldest.unwrap_or(window.to()).min(window.to()) };
+            self.release(held, rest, window.from());
+            let last = std::mem::take(&mut self.held);
+            self.release(last, window.to(), window.from());
+            self.windows.pop_front();
+            self.begin_window();
+        }
+        self.cursor = next;
+    }
+
+    /// Lets events go out, after which everything before `known_to` is known to have been listed.
+    fn release(&mut self, events: Vec<RawEvent>, known_to: Timestamp, begin: Timestamp) {
+        let before = Position(self.position.0 + self.left.len() as u64);
+        self.reached.extend(reached_with_each(&events, before, known_to, begin));
+        self.left.extend(events);
+    }
+
     fn begin_window(&mut self) {
-        (self.cursor, self.listed, self.is_in_order) = (None, None, true);
+        (self.cursor, self.listed, self.is_in_order, self.empty_pages) = (None, None, true, 0);
         self.seen.clear();
+        self.held.clear();
     }
 
     fn endure(&mut self, error: &MiroError) -> Result<(), SupplyError> {
@@ -223,5 +272,82 @@ impl Supply for FromMiro {
 
     fn at_rest(&self) -> BoxFuture<'_, Result<(), SupplyError>> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::{Decoded, EventId};
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1_000)
+    }
+
+    #[test]
+    fn nothing_that_is_still_to_come_lies_before_what_is_reached() {
+        let check = |times: &[Option<i64>], expected: &[(u64, i64)]| {
+            let event =
+                |time: &Option<i64>| RawEvent { id: EventId::new("a"), time: time.map(at), raw: Bytes::new(), decoded: Decoded::Whole };
+            let events: Vec<RawEvent> = times.iter().map(event).collect();
+            let reached = reached_with_each(&events, Position(7), at(100), at(0));
+            assert_eq!(reached, expected.iter().map(|&(position, secs)| (Position(position), at(secs))).collect::<Vec<_>>(), "{times:?}");
+        };
+        check(&[Some(10), Some(20), Some(30)], &[(8, 20), (9, 30), (10, 100)]);
+        check(&[Some(30), Some(10), Some(20)], &[(8, 10), (9, 20), (10, 100)]);
+        check(&[Some(10), None, Some(30)], &[(8, 0), (9, 30), (10, 100)]);
+        check(&[], &[(7, 100)]);
+    }
+
+    /// Two pages and an empty one: each event's step is known once the page after it has come.
+    #[test]
+    fn a_page_goes_out_when_the_next_one_has_shown_that_the_listing_went_on() {
+        let quota = crate::miro::QuotaReading::default();
+        let event = |secs| RawEvent { id: EventId::new("a"), time: Some(at(secs)), raw: Bytes::new(), decoded: Decoded::Whole };
+        let page = |times: &[i64], next: Option<&str>| Page {
+            events: times.iter().map(|secs| event(*secs)).collect(),
+            next: next.map(Cursor::new),
+            quota,
+            server_time: None,
+        };
+        let mut walk = Walk::new(vec![TimeRange::new(at(0), at(100)).expect("from <= to")], 500, Position(0));
+        walk.take(page(&[10, 20], Some("a")));
+        assert_eq!(walk.left.len(), 0);
+        walk.take(page(&[20, 40], Some("b")));
+        assert_eq!((walk.left.len(), walk.reached.back()), (2, Some(&(Position(2), at(20)))));
+        walk.take(page(&[], Some("c")));
+        assert_eq!((walk.left.len(), walk.reached.back()), (4, Some(&(Position(4), at(40)))));
+        walk.take(page(&[50], None));
+        assert_eq!((walk.left.len(), walk.reached.back(), walk.windows.len()), (5, Some(&(Position(5), at(100))), 0));
+    }
+
+    #[test]
+    fn a_listing_out_of_order_claims_nothing_before_its_end() {
+        let quota = crate::miro::QuotaReading::default();
+        let event = |secs| RawEvent { id: EventId::new("a"), time: Some(at(secs)), raw: Bytes::new(), decoded: Decoded::Whole };
+        let page = |times: &[i64], next: Option<&str>| Page {
+            events: times.iter().map(|secs| event(*secs)).collect(),
+            next: next.map(Cursor::new),
+            quota,
+            server_time: None,
+        };
+        let mut walk = Walk::new(vec![TimeRange::new(at(0), at(100)).expect("from <= to")], 500, Position(0));
+        walk.take(page(&[80, 90], Some("a")));
+        walk.take(page(&[10, 20], Some("b")));
+        walk.take(page(&[30], Some("c")));
+        assert!(walk.reached.iter().all(|(_, time)| *time == at(0)), "{:?}", walk.reached);
+        walk.take(page(&[40], None));
+        assert_eq!(walk.reached.back(), Some(&(Position(6), at(100))));
+    }
+
+    #[test]
+    fn a_range_is_cut_into_windows_that_touch() {
+        let range = TimeRange::new(at(0), at(2 * 86_400 + 5)).expect("from <= to");
+        let parts = windows(range);
+        assert_eq!(parts.len(), 3);
+        assert!(parts.windows(2).all(|pair| pair[0].to() == pair[1].from()));
+        assert_eq!((parts[0].from(), parts[2].to()), (range.from(), range.to()));
     }
 }

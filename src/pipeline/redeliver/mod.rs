@@ -58,7 +58,7 @@ mod record;
 mod replay;
 mod start;
 
-pub(super) use assembly::{assemble, new_sinks};
+pub(super) use assembly::{Delivery, assemble, new_sinks};
 pub(super) use start::{NewSink, begin_new_sinks};
 
 /// A sink that can be delivered to.
