@@ -93,12 +93,7 @@ fn types_of_sinks_are_named_and_typos_recognised() {
 
 #[test]
 fn what_is_foreseen_and_not_done_yet_is_refused_by_name() {
-    for kind in ["kafka"] {
-        check_sink(
-            &format!("type = '{kind}'\nanything = 1"),
-            &[&format!("sinks.s.type: the sink type {kind:?} is not supported by this version yet")],
-        );
-    }
+    check_sink("type = 'kafka'\nanything = 1", &["sinks.s.type: the sink type \"kafka\" is not supported by this version yet"]);
     check_sink(
         "type = 'stdout'\nstreams = ['audit', 'forwarder']",
         &["sinks.s.streams[1]: is no stream to choose here; set forwarder_events = true for miro-siem's own events"],

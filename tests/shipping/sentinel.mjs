@@ -126,7 +126,9 @@ test("the checker tells a wrong column type from a right one", () => {
 const sections = [...readme.matchAll(/([^\n]+):\n\n```kql\n([\s\S]*?)```/g)].map(([, title, query]) => [title, query]);
 test("every query block of the README has a title, so that none goes unchecked", () => {
   assert.equal(sections.length, readme.split("```kql").length - 1);
-  for (const kind of ["Recent audit events", "Activity by user and event type", "Content changes by user", "Event trends", "Most active users", "AI features by user"]) {
+  const ofSolution = ["Recent audit events", "Activity by user and event type", "Content changes by user", "Event trends", "Most active users"];
+  const kinds = [...ofSolution, "AI features by user"];
+  for (const kind of kinds) {
     assert.ok(sections.some(([title]) => title.startsWith(kind)), `no query for: ${kind}`);
   }
 });
