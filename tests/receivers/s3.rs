@@ -161,7 +161,12 @@ async fn a_wrong_key_is_refused_until_its_file_holds_the_right_one() {
     assert_clean(&sink, &fault.to_string(), &["not-the-key", &admin.secret, "Quarterly plan"]);
     assert_eq!(sink.probe().await.map_err(|fault| fault.class()), Err(ErrorClass::Auth));
     file.write(&admin.secret);
-    assert_eq!((sink.probe().await, outcome(&sink, &Events::ordinary(3)).await), (Ok(()), Ok(Receipt::All)));
+    // moto signs anew with the second of its own clock: a request that is on its way while the second changes is refused by it.
+    let mut told = Vec::new();
+    while told.len() < 20 && !told.contains(&(Ok(()), Ok(Receipt::All))) {
+        told.push((sink.probe().await, outcome(&sink, &Events::ordinary(3)).await));
+    }
+    assert_eq!(told.last(), Some(&(Ok(()), Ok(Receipt::All))), "{told:?}");
     let unknown = sink_with(guarded(&Key { id: "AKIAUNKNOWN".to_owned(), secret: String::new() }));
     assert!(error(&unknown, &Events::ordinary(3)).await.to_string().contains("InvalidAccessKeyId"));
 }

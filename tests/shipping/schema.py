@@ -22,8 +22,11 @@ def shipped():
     files = sorted(ROOT.glob("config/**/*.toml")) + sorted(ROOT.glob("deploy/kubernetes/*/config.toml"))
     for path in files:
         yield str(path.relative_to(ROOT)), tomllib.loads(path.read_text())
+    # The README begins with a whole configuration, and shows tables that may be added to it.
+    whole = {}
     for fragment in re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
-        yield "README.md", tomllib.loads(fragment)
+        whole |= tomllib.loads(fragment)
+        yield "README.md", dict(whole)
 
 
 def every_key_of_the_default():

@@ -219,7 +219,10 @@ impl Seen {
     /// already does not come back.
     pub(super) fn kept_from(&self, stream: &StreamId, needed: Option<Timestamp>) -> io::Result<Option<Timestamp>> {
         let begins = |day: i32| Timestamp::from_millis(i64::from(day) * 86_400_000);
-        let oldest = days(&self.stream_dir(stream))?.iter().filter_map(|path| day_of(path)).min().map(begins);
+        // What has not reached a file yet is in memory.
+        let held =
+            self.buckets.iter().filter(|(key, loaded)| *key.stream == *stream && !loaded.ids.is_empty()).map(|(key, _)| key.bucket.day());
+        let oldest = days(&self.stream_dir(stream))?.iter().filter_map(|path| day_of(path)).chain(held).min().map(begins);
         Ok(oldest.max(needed.map(|needed| begins(Bucket::of(Some(needed), needed).day()))))
     }
 
